@@ -1,0 +1,178 @@
+"""The answer to "which tests can this change break?", with how far it can be trusted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from greenline.ci.environment import find_base
+from greenline.ci.selection.select import SelectedTest, select
+from greenline.depgraph import config as configuration
+from greenline.depgraph.errors import GreenlineError
+from greenline.depgraph.index import Opened, Progress, list_tests, open_change
+from greenline.depgraph.suites import SuiteIndex
+from greenline.depgraph.workspace import GitError, NotARepository, Workspace, find, walk
+
+SWITCH = "GREENLINE_SELECTION"
+"""Environment variable: ``off`` selects every test, like ``selection: off`` in greenline.yaml."""
+
+
+class Request(NamedTuple):
+    """What to answer: the base to measure from, the head (None: the work tree), one suite or all."""
+
+    base: str | None = None
+    base_exact: bool = False
+    head: str | None = None
+    suite: str | None = None
+    reasons: bool = True
+
+
+class Test(NamedTuple):
+    """A test file of the answer. ``node_ids``: "test_x", "TestC::test_m", or None for the whole file."""
+
+    path: str
+    suite: str
+    node_ids: tuple[str, ...] | None
+    reason: str
+
+
+class Answer(NamedTuple):
+    """The tests to run.
+
+    ``complete``: exactly what the rules select; False: a superset, because something could not be told, and
+    ``warnings`` say what. ``everything``: why all tests are selected, or None. ``total``: test files there are.
+    """
+
+    root: str
+    tests: list[Test]
+    total: int
+    complete: bool
+    everything: str | None
+    warnings: list[str]
+    base: str | None
+    how: str
+    suite_roots: dict[str, str]  # name → rootdir, relative to ``root``
+
+
+def affected(
+    folder: str | None = None,
+    request: Request = Request(),
+    progress: Progress | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> Answer:
+    """The tests that the change can break. Raises :class:`GreenlineError` for wrong input only.
+
+    Without a repository, a base or a usable git, the answer is every test, never none.
+    """
+    try:
+        workspace = find(folder)
+    except NotARepository as error:
+        return _without_git(os.path.realpath(folder or os.getcwd()), request, error)
+    config = configuration.load(workspace.root, workspace.cache)
+    off = environment.get(SWITCH, config.selection).lower() in ("off", "0", "false", "no")
+    if off:
+        where = f"${SWITCH}" if SWITCH in environment else "greenline.yaml"
+        return _everything(workspace, config, request, f"selection is off ({where})", [], None)
+    if request.head is not None:
+        commit = workspace.resolve(request.head)
+        if commit is None:
+            raise GreenlineError(f"--head: git knows no commit {request.head!r}", "git fetch it first")
+        request = request._replace(head=commit)
+    base = find_base(
+        workspace, config.base, request.base, request.base_exact, request.head or "HEAD", environment
+    )
+    if base.commit is None:
+        warning = f"everything is selected: {base.how}" + (f"; {base.hint}" if base.hint else "")
+        return _everything(workspace, config, request, base.how, [warning], None)
+    try:
+        opened = open_change(workspace, config, base.commit, request.head, progress)
+    except GitError as error:
+        warning = f"everything is selected: {error.message}" + (f"; {error.hint}" if error.hint else "")
+        return _everything(workspace, config, request, error.message, [warning], base.commit)
+    return answer_of(opened, config, request, base.how)
+
+
+def answer_of(opened: Opened, config: configuration.Config, request: Request, how: str) -> Answer:
+    """The answer for an open change."""
+    selection = select(opened, config, request.reasons)
+    suites = opened.graph.suites
+    tests = _in_suite(_with_suites(selection.tests, suites), request.suite, opened.suites_by_name())
+    warnings = list(selection.warnings)
+    if not selection.total:
+        warnings.append(NO_TESTS)
+    return Answer(
+        opened.workspace.root,
+        tests,
+        selection.total,
+        not warnings,
+        selection.everything,
+        warnings,
+        opened.base,
+        how,
+        opened.suites_by_name(),
+    )
+
+
+NO_TESTS = (
+    "no test file was found; Greenline looks for what pytest would collect: see testpaths and python_files in pytest's"
+    " configuration, or name suites in greenline.yaml"
+)
+
+
+def _everything(
+    workspace: Workspace,
+    config: configuration.Config,
+    request: Request,
+    reason: str,
+    warnings: list[str],
+    base: str | None,
+) -> Answer:
+    try:
+        paths = workspace.paths()
+    except GreenlineError as error:
+        paths = walk(workspace.root)
+        warnings = [*warnings, f"{error.message}; looked at the folder instead"]
+    return _all_of(workspace.root, paths, config, request, reason, warnings, base)
+
+
+def _without_git(folder: str, request: Request, error: NotARepository) -> Answer:
+    config = configuration.load(folder)
+    warning = f"everything is selected: {error.message}" + (f"; {error.hint}" if error.hint else "")
+    return _all_of(folder, walk(folder), config, request, error.message, [warning], None)
+
+
+def _all_of(
+    root: str,
+    paths: list[str],
+    config: configuration.Config,
+    request: Request,
+    reason: str,
+    warnings: list[str],
+    base: str | None,
+) -> Answer:
+    found, suites, errors = list_tests(root, paths, config)
+    names = {suite.name: suite.root for suite in suites}
+    every = [SelectedTest(path, None, reason) for path in found]
+    tests = _in_suite(_with_suites(every, SuiteIndex(suites)), request.suite, names)
+    warnings = [*warnings, *errors]
+    if not found:
+        warnings.append(NO_TESTS)
+    return Answer(root, tests, len(found), not warnings, reason, warnings, base, reason, names)
+
+
+def _with_suites(tests: list[SelectedTest], suites: SuiteIndex) -> list[Test]:
+    found = []
+    for path, node_ids, reason in tests:
+        suite = suites.suite_of(path)
+        found.append(Test(path, suite.name if suite else ".", node_ids, reason))
+    return found
+
+
+def _in_suite(tests: list[Test], suite: str | None, names: Mapping[str, str]) -> list[Test]:
+    if suite is None:
+        return tests
+    if suite not in names:
+        known = ", ".join(sorted(names))
+        raise GreenlineError(f"--suite: there is no suite {suite!r}", f"the suites here: {known}")
+    return [test for test in tests if test.suite == suite]

@@ -1,0 +1,180 @@
+"""The static rule: a change → the tests that it can break.
+
+Each changed file is judged on its own (:mod:`.python_files`, :mod:`.data_files`, :mod:`.manifests`); the import
+graph then carries what was found to the tests. What cannot be judged selects everything, with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from greenline.ci.selection import data_files, manifests, python_files
+from greenline.ci.selection.found import Found
+from greenline.depgraph.config import Config
+from greenline.depgraph.globs import matcher
+from greenline.depgraph.index import FileState, Opened
+from greenline.depgraph.layout import is_module
+from greenline.depgraph.locks import is_manifest
+from greenline.depgraph.snapshot import ALWAYS, TEST
+from greenline.depgraph.suites import Suite, is_config_name, read_config
+from greenline.depgraph.workspace import ABSENT
+
+STUBS = (".pyi",)
+NATIVE = (".c", ".cc", ".cpp", ".cxx", ".cu", ".cuh", ".h", ".hh", ".hpp", ".rs", ".pxd", ".pxi", ".f", ".f90", ".go", ".so", ".pyd")
+
+
+class SelectedTest(NamedTuple):
+    """A test file to run. ``node_ids``: only these tests of it ("test_x", "TestC::test_m"); None: all of them."""
+
+    path: str
+    node_ids: tuple[str, ...] | None
+    reason: str
+
+
+class Selection(NamedTuple):
+    """The answer of the static rule. ``everything``: why all tests are selected, or None."""
+
+    tests: list[SelectedTest]  # sorted by path
+    total: int  # test files there are
+    everything: str | None
+    warnings: list[str]
+
+
+def select(opened: Opened, config: Config, reasons: bool = True) -> Selection:
+    """The tests that the change in ``opened`` can break. ``reasons=False`` spares the search for shortest chains."""
+    found = Found(opened)
+    rules = data_files.DataRules(config)
+    for state in opened.changes:
+        _judge(found, state, rules)
+        if found.everything and not reasons:
+            break
+    graph = opened.graph
+    tests = {node: graph.path(node) for node in graph.with_flag(TEST)}
+    gone = {state.path for state in opened.changes if state.head == ABSENT}
+    tests = {node: path for node, path in tests.items() if path not in gone}
+    if found.everything:
+        chosen = [SelectedTest(path, None, found.everything) for path in tests.values()]
+    else:
+        _always(found, config, tests)
+        chosen = _collect(found, tests, reasons)
+    return Selection(sorted(chosen), len(tests), found.everything, [*opened.warnings, *found.warnings])
+
+
+def _judge(found: Found, state: FileState, rules: data_files.DataRules) -> None:
+    path = state.path
+    if data_files.judge_any(found, state, rules):
+        return
+    if is_config_name(path):
+        _pytest_configuration(found, state)
+    if is_manifest(path):
+        manifests.judge(found, state)
+    elif path.endswith(STUBS):
+        _stub(found, state)
+    elif is_module(path):
+        python_files.judge(found, state)
+    elif path.endswith(NATIVE):
+        _native(found, state, rules)
+    elif not is_config_name(path):
+        data_files.judge_data(found, state, rules)
+
+
+def _pytest_configuration(found: Found, state: FileState) -> None:
+    """A suite's configuration changed: all of its tests."""
+    sides = []
+    for oid in (state.base, state.head):
+        data = found.opened.contents.get(state.path, oid)
+        try:
+            sides.append(read_config(state.path, data) if data is not None else None)
+        except Exception as error:  # SuiteError: pytest would refuse it
+            found.all(f"{state.path}: pytest cannot read it ({error})")
+            return
+    if sides[0] != sides[1] or _raw_options(found, state) is not None:
+        root = state.path.rpartition("/")[0]
+        found.suites[root] = f"{state.path}: pytest's configuration changed"
+
+
+def _raw_options(found: Found, state: FileState) -> str | None:
+    return None
+
+
+def _stub(found: Found, state: FileState) -> None:
+    """Stubs are for type checkers, but a lazily loading package reads its own (``lazy_loader.attach_stub``)."""
+    module = state.path[:-1]
+    node = found.graph.node(module)
+    if node >= 0 and b"attach_stub" in (found.opened.read_head(module) or b""):
+        found.seed(node, f"reads its stub {state.path}")
+
+
+def _native(found: Found, state: FileState, rules: data_files.DataRules) -> None:
+    if any(matches(state.path) for matches, _, _ in rules.edges):
+        return
+    found.all(f"{state.path}: compiled code")
+    found.warnings.append(
+        f"{state.path}: compiled code, so every test is selected; name the modules that are built from it under"
+        " 'edges' in greenline.yaml"
+    )
+
+
+def _always(found: Found, config: Config, tests: dict[int, str]) -> None:
+    matches = matcher(config.always_run.files)
+    marked = set(found.graph.with_flag(ALWAYS))
+    for marker in config.always_run.markers:
+        marked |= found.graph.mentioning(f"@{marker}")
+    for node, path in tests.items():
+        if node in marked or matches(path):
+            found.seed(node, "always runs")
+
+
+def _collect(found: Found, tests: dict[int, str], reasons: bool) -> list[SelectedTest]:
+    graph = found.graph
+    chosen = {path: SelectedTest(path, node_ids, why) for path, (node_ids, why) in found.direct.items()}
+    reached: Iterable[int]
+    if reasons:
+        through = graph.chains(found.seeds)
+        reached = through.keys()
+    else:
+        reached = graph.dependents(found.seeds)
+    for node in reached:
+        path = tests.get(node)
+        if path is not None and (path not in chosen or chosen[path].node_ids is not None):
+            chosen[path] = SelectedTest(path, None, _explain(found, through, node) if reasons else "")
+    for suite, why in _affected_suites(found, set(reached)):
+        for path in tests.values():
+            if path not in chosen or chosen[path].node_ids is not None:
+                owner = graph.suites.suite_of(path)
+                if owner == suite:
+                    chosen[path] = SelectedTest(path, None, why)
+    present = set(tests.values())
+    return [test for test in chosen.values() if test.path in present]
+
+
+def _affected_suites(found: Found, reached: set[int]) -> list[tuple[Suite, str]]:
+    """Suites all of whose tests are affected: by their configuration, or by a plugin that pytest loads for them."""
+    graph = found.graph
+    pytest11 = graph.layout.entry_points.get("pytest11", ())
+    answer = []
+    for suite in found.opened.suites:
+        why = found.suites.get(suite.root)
+        if why is None:
+            for module in (*suite.plugins, *pytest11):
+                nodes = {node for node in reached if any(name.name == module for name in graph.names(graph.path(node)))}
+                if nodes:
+                    why = f"pytest loads the plugin {module}, which the change reaches"
+                    break
+        if why is not None:
+            answer.append((suite, why))
+    return answer
+
+
+def _explain(found: Found, through: dict[int, int], node: int) -> str:
+    chain = [node]
+    while through[chain[-1]] != chain[-1]:
+        chain.append(through[chain[-1]])
+    graph = found.graph
+    origin = chain[-1]
+    why = found.seeds[origin]
+    if len(chain) == 1:
+        return why
+    names = " → ".join(graph.path(each) for each in chain[1:])
+    return f"depends on {names} ({why})"

@@ -1,0 +1,540 @@
+"""What differs between two versions of one Python file, and which of its names refer to that.
+
+A file is read as *items* in order: definitions (def, class), plain bindings of names (imports, `X = ...`) and
+statements (all else that runs at import). `compare` matches the items of two versions by name and compares their
+syntax trees, so comments, layout and spelling never count. `references` says which definition or binding mentions
+which names. It goes by the name alone, so a local variable called like a helper counts as a mention of it.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import groupby
+from typing import Any, NamedTuple, TypeAlias
+
+Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
+Definition: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+
+class Delta(NamedTuple):
+    """How two versions of a file differ.
+
+    kind: "none" (comments, layout, spelling or nothing), "docstrings" (only docstrings that nothing is known to
+    read), "definitions" (only functions, methods and classes), "module" (anything else).
+    changed: qualified names ("f", "C", "C.m") of the definitions that changed, came or went; "C" alone means its
+    head or its attributes. For "module" also the names whose assignment or import did. Empty with `statements`.
+    statements: what changed at import is more than plain bindings of names, or cannot be told: all may differ.
+    """
+
+    kind: str
+    changed: frozenset[str]
+    statements: bool
+
+
+NONE = Delta("none", frozenset(), False)
+ANYTHING = Delta("module", frozenset(), True)
+
+
+class Item(NamedTuple):
+    """One step of a module or class body: a definition, a binding of names, or without names a statement."""
+
+    names: tuple[str, ...]
+    value: Any  # what is compared: the node, or a tuple that stands for one name of an import
+    node: ast.AST
+
+    @property
+    def is_definition(self) -> bool:
+        return isinstance(self.value, Definition)
+
+
+def parse(source: bytes) -> ast.Module | None:
+    """The syntax tree, or None where this interpreter cannot read the file."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def compare(old: bytes | None, new: bytes | None) -> Delta:
+    """What differs between two versions of one file; None stands for a file that does not exist.
+
+    Functions without decorators and computed defaults may change places among themselves. Any other change of
+    order counts as a changed statement, and so does a change of a name that a module defines more than once.
+    Docstrings count where something is likely to read them: doctests, a definition with a decorator, a class with
+    bases, anything in such a class, and all of them in a file that mentions `__doc__` or `getdoc`.
+    """
+    if old == new:
+        return NONE
+    if old is None or new is None:
+        return ANYTHING
+    before, after = _parse_both(old, new)
+    if before is None or after is None:
+        return ANYTHING
+    found = _Comparison(reads_docstrings=any(word in old + new for word in (b"__doc__", b"getdoc")))
+    found.module(before, after)
+    if found.statements:
+        return ANYTHING
+    if found.changed:
+        return Delta("module" if found.bindings else "definitions", frozenset(found.changed), False)
+    return Delta("docstrings", frozenset(), False) if found.docstrings else NONE
+
+
+_BLOCK = (b"def ", b"class ", b"@", b"async def ")
+
+
+def _parse_both(old: bytes, new: bytes) -> tuple[ast.Module | None, ast.Module | None]:
+    """Both trees. What the files share at their start and end is parsed once: parsing is most of the work.
+
+    A part that parses by itself ends outside all strings and brackets. Where the next part starts with a
+    definition in the first column, the file parses into the statements of its parts.
+    """
+    a, b = old.splitlines(keepends=True), new.splitlines(keepends=True)
+    shorter = min(len(a), len(b))
+    head = next((i for i in range(shorter) if a[i] != b[i]), shorter)
+    tail = next((i for i in range(shorter - head) if a[-1 - i] != b[-1 - i]), shorter - head)
+    head = next((i for i in range(head - 1, -1, -1) if a[i].startswith(_BLOCK)), 0)
+    tail = next((i for i in range(tail, 0, -1) if a[-i].startswith(_BLOCK)), 0)
+    if b"coding" in b"".join(a[:2]):  # the declared encoding holds for all parts
+        return parse(old), parse(new)
+    parts = [a[:head], a[head : len(a) - tail], b[head : len(b) - tail], a[len(a) - tail :]]
+    bodies = [tree.body for tree in map(parse, map(b"".join, parts)) if tree]
+    if len(bodies) < len(parts):
+        return parse(old), parse(new)
+    first, before, after, last = bodies
+    return ast.Module([*first, *before, *last], []), ast.Module([*first, *after, *last], [])
+
+
+# Names that mean something to import machinery or pytest: binding them is more than giving a value a name.
+_SPECIAL = re.compile(r"__(?!version__|doc__)\w+__|pytestmark|pytest_plugins|collect_ignore(_glob)?")
+
+
+def items(body: Iterable[ast.stmt]) -> Iterator[Item]:
+    """The items of a module or class body in order, without what does nothing: pass, constants, docstrings."""
+    for node in body:
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                yield Item((node.name,), node, node)
+            case ast.Import():
+                for alias in node.names:
+                    bound = alias.asname or alias.name.partition(".")[0]
+                    yield Item((bound,), (alias.name, alias.asname), alias)
+            case ast.ImportFrom() if node.names[0].name != "*" and node.module != "__future__":
+                for alias in node.names:
+                    value = (node.module, node.level, alias.name, alias.asname)
+                    yield Item((alias.asname or alias.name,), value, alias)
+            case ast.Expr(value=ast.Constant()) | ast.Pass():
+                pass
+            case ast.If(orelse=[]) if leaf(node.test) == "TYPE_CHECKING":
+                inner = list(items(node.body))
+                if all(item.names and not item.is_definition for item in inner):
+                    yield from (item._replace(value=("TYPE_CHECKING", item.value)) for item in inner)
+                else:
+                    yield Item((), node, node)
+            case _:
+                names = bound_names(node)
+                special = any(_SPECIAL.fullmatch(name) for name in names)
+                yield Item(() if special else names, node, node)
+
+
+def bound_names(node: ast.AST) -> tuple[str, ...]:
+    """The names that a plain assignment binds; () for any other statement."""
+    targets: list[ast.expr]
+    if isinstance(node, ast.Assign):
+        targets = node.targets
+    elif isinstance(node, ast.AnnAssign):
+        targets = [node.target]
+    elif type(node).__name__ == "TypeAlias":  # Python 3.12
+        targets = [node.name]  # type: ignore[attr-defined]
+    else:
+        return ()
+    names = []
+    for target in targets:
+        for part in target.elts if isinstance(target, ast.Tuple | ast.List) else [target]:
+            if not isinstance(part, ast.Name):
+                return ()
+            names.append(part.id)
+    if any(isinstance(part, ast.NamedExpr) for part in ast.walk(node)):
+        return ()
+    return tuple(names)
+
+
+def leaf(node: ast.AST) -> str:
+    """The last name of `a.b.c`, `a.b.c(...)` or `a.b.c[...]`; "" for anything else."""
+    while isinstance(node, ast.Call | ast.Subscript):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+
+
+def same(old: Any, new: Any) -> bool:
+    """Whether two syntax trees (or lists, tuples, constants in them) are equal apart from positions."""
+    pairs = [(old, new)]
+    while pairs:
+        a, b = pairs.pop()
+        if a is b:
+            continue
+        if type(a) is not type(b):
+            return False
+        if isinstance(a, ast.AST):
+            # `kind` is the u of u"text".
+            pairs.extend((getattr(a, f, None), getattr(b, f, None)) for f in a._fields if f != "kind")
+        elif isinstance(a, list | tuple):
+            if len(a) != len(b):
+                return False
+            pairs.extend(zip(a, b, strict=True))
+        elif a != b:
+            return False
+    return True
+
+
+class _Comparison:
+    """Collects the differences of one file."""
+
+    def __init__(self, reads_docstrings: bool) -> None:
+        self.reads_docstrings = reads_docstrings  # the file looks at docstrings itself
+        self.changed: set[str] = set()
+        self.bindings = self.statements = self.docstrings = False
+
+    def module(self, old: ast.Module, new: ast.Module) -> None:
+        if self.docstring(old, new, plain=True):
+            self.changed.add("__doc__")
+            self.bindings = True
+        before, after = list(items(old.body)), list(items(new.body))
+        if not _same_statements(before, after) or not _same_order(before, after):
+            self.statements = True
+            return
+        for name, was, now in _by_name(before, after):
+            if self.unique_definition(name, was, now, plain=True):
+                continue
+            if same([i.value for i in was], [i.value for i in now]):
+                continue
+            defined_twice = max(sum(i.is_definition for i in part) for part in (was, now)) > 1
+            self.statements |= defined_twice
+            self.changed.add(name)
+            self.bindings |= not all(i.is_definition for i in (*was, *now))
+            self.members(name, was, now)
+        self.statements |= any(map(_SPECIAL.fullmatch, self.changed))  # def __getattr__
+
+    def unique_definition(self, name: str, was: list[Item], now: list[Item], plain: bool) -> bool:
+        """Compares one definition with its later version; False where there is no such pair."""
+        if len(was) != 1 or len(now) != 1:
+            return False
+        old, new = was[0].value, now[0].value
+        if old is new:
+            return True
+        if isinstance(old, ast.ClassDef) and isinstance(new, ast.ClassDef):
+            self.class_(name, old, new, plain)
+        elif isinstance(old, Function) and type(old) is type(new):
+            if not _same_function(old, new) or self.docstring(old, new, plain and not old.decorator_list):
+                self.changed.add(name)
+        else:
+            return False
+        return True
+
+    def class_(self, name: str, old: ast.ClassDef, new: ast.ClassDef, plain: bool) -> None:
+        plain = plain and not (new.bases or new.keywords or new.decorator_list)
+        before, after = list(items(old.body)), list(items(new.body))
+        if (
+            self.docstring(old, new, plain)
+            or not same(_head(old), _head(new))
+            or not _same_statements(before, after)
+            or not _same_order(before, after)
+        ):
+            self.changed.add(name)
+        for member, was, now in _by_name(before, after):
+            qualified = f"{name}.{member}"
+            if self.unique_definition(qualified, was, now, plain):
+                continue
+            if not same([i.value for i in was], [i.value for i in now]):
+                only_definitions = all(i.is_definition for i in (*was, *now))
+                self.changed.add(qualified if only_definitions else name)
+                self.members(qualified, was, now)
+
+    def members(self, name: str, was: list[Item], now: list[Item]) -> None:
+        """A class that came, went or was replaced: so did everything in it."""
+        for item in (*was, *now):
+            if isinstance(item.value, ast.ClassDef):
+                for inner in items(item.value.body):
+                    if inner.is_definition:
+                        self.changed.add(f"{name}.{inner.names[0]}")
+                        self.members(f"{name}.{inner.names[0]}", [inner], [])
+
+    def docstring(self, old: Any, new: Any, plain: bool) -> bool:
+        """Whether docstrings differ in a way that counts: doctests, or someone is likely to read them."""
+        a, b = (ast.get_docstring(node, clean=False) for node in (old, new))
+        if a == b:
+            return False
+        # PLY reads its grammar from the docstrings of functions called p_... and t_...
+        grammar = getattr(new, "name", "").startswith(("p_", "t_"))
+        if not plain or self.reads_docstrings or grammar or ">>>" in f"{a}{b}":
+            return True
+        self.docstrings = True
+        return False
+
+
+def _head(node: ast.ClassDef) -> list[Any]:
+    return [getattr(node, field) for field in node._fields if field != "body"]
+
+
+def _same_function(old: Function, new: Function) -> bool:
+    bodies = [node.body[ast.get_docstring(node, clean=False) is not None :] for node in (old, new)]
+    return same(bodies[0], bodies[1]) and all(
+        same(getattr(old, field), getattr(new, field)) for field in old._fields if field != "body"
+    )
+
+
+def _same_statements(old: list[Item], new: list[Item]) -> bool:
+    return same([i.value for i in old if not i.names], [i.value for i in new if not i.names])
+
+
+def _by_name(old: list[Item], new: list[Item]) -> Iterator[tuple[str, list[Item], list[Item]]]:
+    """Every bound name with the items that bind it, before and after."""
+    found: dict[str, tuple[list[Item], list[Item]]] = {}
+    for side, part in enumerate((old, new)):
+        for item in part:
+            for name in item.names:
+                found.setdefault(name, ([], []))[side].append(item)
+    return ((name, was, now) for name, (was, now) in found.items())
+
+
+def _same_order(old: list[Item], new: list[Item]) -> bool:
+    """Whether what both versions have runs in the same order; inert functions side by side have none."""
+    counts = [Counter(item.names for item in part) for part in (old, new)]
+    common = {names for names, count in counts[0].items() if counts[1][names] == count}
+    orders = [[item.names for item in part if item.names in common] for part in (old, new)]
+    if orders[0] == orders[1]:
+        return True
+    active = {item.names for item in (*old, *new) if not _is_inert(item.value)}
+
+    def runs(order: list[tuple[str, ...]]) -> list[list[tuple[str, ...]]]:
+        grouped = groupby(order, key=lambda names: names in active)
+        return [list(group) if is_active else sorted(group) for is_active, group in grouped]
+
+    return runs(orders[0]) == runs(orders[1])
+
+
+def _is_inert(value: Any) -> bool:
+    """Whether defining this runs no code of the file's own."""
+    if not isinstance(value, Function) or value.decorator_list:
+        return False
+    defaults = [*value.args.defaults, *filter(None, value.args.kw_defaults)]
+    return all(isinstance(default, ast.Constant) for default in defaults)
+
+
+class Symbol(NamedTuple):
+    """What one definition or binding mentions."""
+
+    names: set[str]  # bare names, parameters, and string literals that look like names
+    attributes: set[str]  # what follows a dot, and those strings
+    bases: set[str]  # what the bases of a class mention
+    provides: set[str]  # further names of the module that change with it: fixture(name=...), global X
+
+
+class References(NamedTuple):
+    """Which definitions and bindings of a file mention which names.
+
+    symbols: by qualified name; a class stands for its head and its attributes, its methods for themselves.
+    The block under `if __name__ == "__main__"` is "__file__": only who starts the file as a script runs it.
+    statements: what all other statements that run at import mention.
+    dynamic: the file looks names up in ways that cannot be followed (globals(), eval, star imports, ...).
+    """
+
+    symbols: dict[str, Symbol]
+    statements: Symbol
+    dynamic: bool
+
+
+def references(tree: ast.Module) -> References:
+    """Which definitions and bindings of a file mention which names."""
+    found = References({}, _no_mentions(), _is_dynamic(tree))
+    _collect(tree.body, "", found)
+    return found
+
+
+def _no_mentions() -> Symbol:
+    return Symbol(set(), set(), set(), set())
+
+
+def _collect(body: list[ast.stmt], inside: str, found: References) -> None:
+    def symbol(name: str) -> Symbol:
+        return found.symbols.setdefault(name, _no_mentions())
+
+    for item in items(body):
+        node = item.value
+        if isinstance(node, ast.ClassDef):
+            name = f"{inside}{node.name}"
+            for part in [*node.decorator_list, *node.keywords, *getattr(node, "type_params", ())]:
+                _mention(part, symbol(name))
+            for base in node.bases:
+                parts = _no_mentions()
+                _mention(base, parts)
+                symbol(name).bases.update(parts.names | parts.attributes)
+            _collect(node.body, f"{name}.", found)
+        elif isinstance(node, Function):
+            _mention(node, symbol(f"{inside}{node.name}"))
+            symbol(f"{inside}{node.name}").provides.update(fixture_names(node))
+        elif inside:
+            _mention(item.node, symbol(inside[:-1]))
+        elif item.names:
+            for name in item.names:
+                _mention(item.node, symbol(name))
+        elif _is_main_guard(node):
+            _mention(node, symbol("__file__"))
+        elif not _is_inert_statement(node):
+            _mention(node, found.statements)
+
+
+_NAME_LIST = re.compile(r"[\w.:]+(\s*,\s*[\w.:]+)*")
+
+
+def _mention(node: ast.AST, into: Symbol) -> None:
+    """Adds what the tree mentions."""
+    for part in ast.walk(node):
+        match part:
+            case ast.Name(id=name) | ast.arg(arg=name):
+                into.names.add(name)
+            case ast.Attribute(attr=name, value=value):
+                into.attributes.add(name)
+                if isinstance(value, ast.Attribute) and value.attr == "module":  # request.module.NAME
+                    into.names.add(name)
+            case ast.Constant(value=str(text)) if _NAME_LIST.fullmatch(text):
+                names = re.findall(r"\w+", text)
+                into.names.update(names)
+                into.attributes.update(names)
+            case ast.alias(name=name) if part is not node:
+                into.names.add(name.rpartition(".")[2])
+            case ast.Global(names=names):
+                into.provides.update(names)
+
+
+def fixture_names(node: Function) -> list[str]:
+    """The names that `@fixture(name=...)` gives a function."""
+    return [
+        str(keyword.value.value)
+        for decorator in node.decorator_list
+        if isinstance(decorator, ast.Call) and "fixture" in leaf(decorator)
+        for keyword in decorator.keywords
+        if keyword.arg == "name" and isinstance(keyword.value, ast.Constant)
+    ]
+
+
+def _is_main_guard(node: ast.stmt) -> bool:
+    guards = ("__name__ == '__main__'", "'__main__' == __name__")
+    return isinstance(node, ast.If) and not node.orelse and ast.unparse(node.test) in guards
+
+
+def _is_inert_statement(node: ast.stmt) -> bool:
+    """Statements that use no names: future and star imports, `__all__ = [...]`, `__all__ += [...]`."""
+    target = node.target if isinstance(node, ast.AugAssign) else node
+    return isinstance(node, ast.ImportFrom) or "__all__" in (*bound_names(node), leaf(target))
+
+
+_DYNAMIC_NAMES = {"globals", "locals", "vars", "exec", "eval"}
+_DYNAMIC_CALLS = {"import_module", "__import__", "get"}
+
+
+def _is_dynamic(tree: ast.Module) -> bool:
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name) if name in _DYNAMIC_NAMES:
+                return True
+            case ast.Attribute(attr="__subclasses__") | ast.ImportFrom(names=[ast.alias(name="*")]):
+                return True
+            case ast.Subscript(value=value, slice=ast.Name(id="__name__")) if leaf(value) == "modules":
+                return True
+            case ast.Call(args=[ast.Name(id="__name__"), *_]) if leaf(node) in _DYNAMIC_CALLS:
+                return True
+            case ast.Call(func=ast.Name(id="getattr"), args=[ast.Attribute(attr="module"), name, *_]):
+                if not isinstance(name, ast.Constant):  # request.module
+                    return True
+    return False
+
+
+class Reach(NamedTuple):
+    """What a set of names reaches.
+
+    found: qualified name → the name through which it is reached; None for those that were asked about.
+    containers: classes that are reached only because a test in them is.
+    statement: a name that a statement run at import mentions, or None.
+    """
+
+    found: dict[str, str | None]
+    containers: frozenset[str]
+    statement: str | None
+
+
+def reach(
+    refs: References,
+    seeds: Mapping[str, str | None],
+    is_test: Callable[[str], bool] = lambda name: False,
+) -> Reach:
+    """Everything that refers to one of the seeds, directly or through others.
+
+    A member of a class reaches the class, and with it who mentions it or inherits from it. A test in a class
+    reaches only who mentions the class: the other tests of the class and of its subclasses do not run it.
+    """
+    by_name, by_attribute, by_base = (_inverted(refs, field) for field in ("names", "attributes", "bases"))
+    found = dict(sorted(seeds.items()))
+    containers: set[str] = set()
+    statement = None
+
+    def expose(name: str, through: str, inherited: bool) -> None:
+        nonlocal statement
+        outer, _, last = name.rpartition(".")
+        for user in (by_attribute if outer else by_name).get(last, ()):
+            found.setdefault(user, through)
+        for subclass in by_base.get(last, ()) if inherited else ():
+            found.setdefault(subclass, through)
+        if last in (refs.statements.attributes if outer else refs.statements.names):
+            statement = statement or name
+
+    for name in _growing(found):
+        expose(name, name, inherited=True)
+        for other in sorted(refs.symbols[name].provides) if name in refs.symbols else ():
+            found.setdefault(other, name)
+        outer = name.rpartition(".")[0]
+        if outer and not is_test(name):
+            found.setdefault(outer, name)
+        while outer and is_test(name) and outer not in containers:
+            containers.add(outer)
+            expose(outer, name, inherited=False)
+            outer = outer.rpartition(".")[0]
+    return Reach(found, frozenset(containers - found.keys()), statement)
+
+
+def _growing(found: Mapping[str, object]) -> Iterator[str]:
+    """The keys of a dictionary that grows meanwhile."""
+    seen = 0
+    while seen < len(found):
+        names = list(found)[seen:]
+        seen += len(names)
+        yield from names
+
+
+def _inverted(refs: References, field: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, symbol in refs.symbols.items():
+        for mentioned in sorted(getattr(symbol, field)):
+            found.setdefault(mentioned, []).append(name)
+    return found
+
+
+def closure(source: bytes, names: Iterable[str]) -> frozenset[str] | None:
+    """The names, and the file's definitions and bindings that refer to one of them, directly or through others.
+
+    None when that cannot be told: the file does not parse, it looks names up dynamically, or a statement that runs
+    at import (an expression, if, for, `pytestmark`) uses one of them.
+    """
+    tree = parse(source)
+    if tree is None:
+        return None
+    refs = references(tree)
+    reached = reach(refs, dict.fromkeys(names))
+    if refs.dynamic or reached.statement:
+        return None
+    return frozenset(reached.found)

@@ -1,0 +1,159 @@
+"""What the scanner found, by git blob id, kept between runs in a few immutable packs.
+
+A pack is one cache file with a marshalled dict: blob id → fields of :class:`.scan.Facts`. Packs are only added
+and, when a snapshot is built, merged into one. Notebooks and Python files with the same bytes cannot collide: the
+id of a notebook is prefixed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from greenline.depgraph import cachefile
+from greenline.depgraph.scan import Facts, scan, scan_notebook
+
+FORK_FROM = 400  # files; below, a second process costs more than it saves
+PACKS = 6  # how many packs may lie in the folder
+
+
+class Job(NamedTuple):
+    """A file version to scan. ``oid`` is its blob id; ``path`` tells how to read and what kind it is."""
+
+    oid: str
+    path: str
+
+    @property
+    def key(self) -> str:
+        if self.path.endswith(".py") and not self.path.endswith("__init__.py"):
+            return self.oid
+        return f"{'nb' if self.path.endswith('.ipynb') else 'pkg'}:{self.oid}"
+
+
+Reader = Callable[[Sequence[Job]], Iterable[bytes | None]]
+"""Gives the bytes of several jobs, in order; None for what cannot be read."""
+
+
+class FactStore:
+    """Facts of many file versions, from the packs or by scanning."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._known: dict[str, tuple[object, ...]] = {}
+        self._packs: list[str] | None = None
+
+    def load_packs(self) -> None:
+        """Read every pack. Worth it for many jobs; a few are scanned faster than that."""
+        if self._packs is None:
+            self._packs = []
+            for path in cachefile.files(self._folder, "facts"):
+                file = cachefile.read(path)
+                try:
+                    if file is not None:
+                        self._known |= file.load("facts")  # type: ignore[arg-type]
+                        self._packs.append(path)
+                except (cachefile.Corrupted, ValueError, EOFError, TypeError):
+                    cachefile.remove(path)
+
+    def facts(
+        self, jobs: Sequence[Job], read: Reader, progress: Callable[[int, int], None] | None = None
+    ) -> list[Facts]:
+        """The facts of each job, in order. A file that cannot be read counts as broken, never as empty."""
+        keys = [job.key for job in jobs]
+        missing = list({key: job for key, job in zip(keys, jobs, strict=True) if key not in self._known}.values())
+        for job, fields in zip(missing, _scan_all(missing, read, progress), strict=True):
+            self._known[job.key] = fields
+        known = self._known
+        return [Facts(*known[key]) for key in keys]  # type: ignore[arg-type]
+
+    def save(self, jobs: Iterable[Job], merge: bool) -> None:
+        """Keep the facts of these jobs in a new pack; ``merge`` lets it replace all packs that were read."""
+        fields = {job.key: self._known[job.key] for job in jobs if not job.oid.startswith("!")}
+        if not fields:
+            return
+        import marshal
+
+        data = marshal.dumps(fields)
+        path = cachefile.name(self._folder, "facts", hashlib.sha1(data).hexdigest())
+        if cachefile.write(path, {"facts": data}):
+            for old in self._packs or () if merge else ():
+                if old != path:
+                    cachefile.remove(old)
+            cachefile.prune(self._folder, "facts", keep=PACKS)
+
+
+def scan_version(data: bytes | None, path: str) -> Facts:
+    """Facts of one file version. What cannot be read is BROKEN with no names: the caller selects its dependents."""
+    if data is None:
+        return scan(b"\0unreadable")
+    if path.endswith(".ipynb"):
+        return scan_notebook(data)
+    return scan(data, path.endswith("__init__.py"))
+
+
+def _scan_all(
+    jobs: list[Job], read: Reader, progress: Callable[[int, int], None] | None
+) -> list[tuple[object, ...]]:
+    """Scan in this process and, for many files, in forked ones as well."""
+    workers = min(_cpus(), 8) if len(jobs) >= FORK_FROM and hasattr(os, "fork") else 1
+    shares = [jobs[start::workers] for start in range(workers)]
+    children = [(share, *_start(share, read)) for share in shares[1:]]
+    results = [_scan_share(shares[0], read, progress)]
+    for share, pid, pipe in children:
+        results.append(_collect(pid, pipe, len(share)) or _scan_share(share, read, None))
+    merged: list[tuple[object, ...]] = [()] * len(jobs)
+    for start, result in enumerate(results):
+        merged[start::workers] = result
+    return merged
+
+
+def _scan_share(
+    share: list[Job], read: Reader, progress: Callable[[int, int], None] | None
+) -> list[tuple[object, ...]]:
+    found = []
+    for job, data in zip(share, read(share), strict=True):
+        found.append(tuple(scan_version(data, job.path)))
+        if progress and len(found) % 256 == 0:
+            progress(len(found), len(share))
+    return found
+
+
+def _start(share: list[Job], read: Reader) -> tuple[int, int]:
+    """Fork a child that scans a share and writes it to a pipe: (its pid, the pipe's reading end)."""
+    import marshal
+
+    out, into = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            os.close(out)
+            with open(into, "wb") as pipe:
+                pipe.write(marshal.dumps(_scan_share(share, read, None)))
+            status = 0
+        finally:
+            os._exit(status)  # no cleanup of the parent's state in the child
+    os.close(into)
+    return pid, out
+
+
+def _collect(pid: int, pipe: int, count: int) -> list[tuple[object, ...]] | None:
+    """A child's answer, or None when it died."""
+    import marshal
+
+    with open(pipe, "rb") as stream:
+        data = stream.read()
+    _, status = os.waitpid(pid, 0)
+    try:
+        found = marshal.loads(data) if status == 0 else None
+    except (ValueError, EOFError, TypeError):
+        return None
+    return found if isinstance(found, list) and len(found) == count else None
+
+
+def _cpus() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,339 @@
+"""The import statements of one Python file: the names, and when each statement runs.
+
+Three ways, from fast to general; each one gives up where it cannot prove its answer:
+
+1. :func:`of_code`: expressions over the file's *code*, the text in which one ``"`` stands for each string or comment.
+   There ``import`` is always the keyword, so the answer is proven when each ``import`` belongs to a statement that
+   starts its line. The blocks around an indented one follow from the lines that open blocks.
+2. :func:`of_source`: ``ast``, exact, about ten times slower.
+3. :func:`of_anything`: every name that follows an ``import``, for what ``ast`` cannot read. A superset.
+
+Kinds, the first that applies (numbers are the fields of :class:`.scan.Facts`):
+
+- ``TYPE_CHECKING``: where the conditions around it cannot hold unless ``TYPE_CHECKING`` (a name, or an attribute of
+  anything) is true: the body of ``if TYPE_CHECKING`` and of ``if TYPE_CHECKING and x``, the ``else`` and ``elif`` of
+  ``if not TYPE_CHECKING``. The body of ``if TYPE_CHECKING or x`` also runs otherwise, so it does not count.
+- ``FUNCTION``: in the body of a function.
+- ``GUARDED``: in any part of a ``try``, or in any branch of an ``if`` whose condition names ``platform``,
+  ``version_info``, ``hexversion`` or ``os.name``.
+- ``RUNTIME``: everything else; it runs when the file is imported.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+RUNTIME, FUNCTION, TYPE_CHECKING, GUARDED = 0, 1, 2, 3
+
+Names = list[list[str]]
+"""Imported names by kind, in no particular order, possibly repeated: ``Names[RUNTIME] == ["os", "a.b", "..x.y"]``."""
+
+# What surrounds a statement, as bits. UNSURE: a condition that only ast can judge.
+_CHECKING, _FUNCTION, _GUARDED, _UNSURE = 4, 2, 1, 8
+_KIND = (RUNTIME, GUARDED, FUNCTION, FUNCTION, TYPE_CHECKING, TYPE_CHECKING, TYPE_CHECKING, TYPE_CHECKING)
+
+
+def _verbose(pattern: str, flags: int = 0) -> re.Pattern[bytes]:
+    return re.compile(pattern.encode(), re.VERBOSE | flags)
+
+
+# -- the code of a file ----------------------------------------------------------------------------------
+
+
+def _string(quote: str, other: str) -> str:
+    """A string literal from its opening quote on.
+
+    An f-string (its prefix ends in f, fr or, for templates, t, tr) must show where its replacement fields end, because
+    from Python 3.12 on a field may hold the very quote that surrounds it. A field with simple strings and one level of
+    nested braces is understood; anything else does not match, which leaves a quote in the code.
+    """
+    plain = rf"""
+        (?<![fFtT]{quote})(?<![fFtT][rR]{quote})
+        (?: {quote}{quote} [^{quote}\\]*+ (?: (?: \\. | {quote}(?!{quote}{quote}) ) [^{quote}\\]*+ )*+ {quote}{quote}{quote}
+          | [^{quote}\\\n]*+ (?: \\. [^{quote}\\\n]*+ )*+ {quote} )"""
+
+    def formatted(newline: str, inner: str, end: str) -> str:
+        string = rf"{other}(?!{other}{other})[^'\"\\{{}}\n]*{other}{inner}"
+        part = rf"(?: [^'\"\\{{}}\#{newline}]++ | {string} )*+"
+        field = rf"\{{ (?: [\w.]+ (?:![rsa])? : (?: [^'\"\\{{}}{newline}]++ | \{{[\w.]+\}} )* | {part} (?: \{{ {part} \}} {part} )*+ ) \}}"
+        single = rf"| {quote}(?!{quote}{quote})" if end != quote else ""
+        return rf"(?: [^{quote}\\{newline}{{}}]++ | \\(?: [^{{}}] | (?=[{{}}]) ) | \{{\{{ | \}}\}} | {field} {single} )*+ {end}"
+
+    triple = f"{quote}{quote} " + formatted("", rf"| {quote}(?!{quote}{quote})[^'\"\\{{}}\n]*{quote}", quote * 3)
+    return rf"{quote} (?: {plain} | {triple} | (?!{quote}{quote}) {formatted(chr(92) + 'n', '', quote)} )"
+
+
+# The two control characters cannot occur in valid code. With them the engine looks for a token's first character in
+# a bit set, which is twice as fast as comparing with three of them.
+TOKEN = _verbose(rf"({_string(chr(34), chr(39))} | \#[^\n]* | {_string(chr(39), chr(34))} | \x01 | \x7f)", re.DOTALL)
+
+
+class Code(NamedTuple):
+    """A file's text without its strings and comments.
+
+    ``parts`` alternates between code and tokens, as they stand in the file. ``exact`` is False where strings and
+    comments could not be told for sure; then the rest means nothing.
+    """
+
+    text: bytes
+    parts: list[bytes]
+    exact: bool
+
+
+def split(source: bytes) -> Code:
+    """Separate code from strings and comments. ``source`` has ``\\n`` newlines and an ASCII-compatible encoding."""
+    parts = TOKEN.split(source)
+    text = b'"'.join(parts[::2])
+    exact = text.count(b'"') == len(parts) // 2 and b"'" not in text and b"\0" not in source
+    if b"\\" in text:
+        text = text.replace(b"\\\n", b"\f")  # a space that is not an indentation
+    return Code(text, parts, exact)
+
+
+# -- 1: expressions --------------------------------------------------------------------------------------
+
+_NAME = r"[A-Za-z_]\w*"
+_AS = rf"(?:[ \t\f]+as[ \t\f]+{_NAME})?"
+_DOTTED = rf"{_NAME}(?:\.{_NAME})*{_AS}"
+_LIST = rf"{_NAME}{_AS}(?:[ \t\f]*,[ \t\f]*{_NAME}{_AS})*"
+_ITEM = rf'{_NAME}(?:[\s"]+as[\s"]+{_NAME})?'
+_STATEMENT = rf"""
+    (?: import[ \t\f]+ ({_DOTTED} (?: [ \t\f]*,[ \t\f]* {_DOTTED} )*)
+      | from[ \t\f]+ (\.*{_NAME}(?:\.{_NAME})*|\.+) [ \t\f]+import
+        (?: [ \t\f]* (\* | \( [\s"]* {_ITEM} (?: [\s"]*,[\s"]* {_ITEM} )* [\s"]* ,? [\s"]* \)) | [ \t\f]+ ({_LIST}) ) )
+    (?= [ \t\f"]* (?: [;\n] | \Z) )"""
+_AT_MARGIN = _verbose(rf"\n{_STATEMENT}")
+_LINE = _verbose(
+    rf"""\n([ \t]*) (?: {_STATEMENT}
+    | (?:async[ \t]+)? (if|elif|else|try|except|finally|for|while|with|def|class|match|case) \b ([^\n]*) )"""
+)
+_IMPORT = re.compile(rb"import\b(?<!\wimport)")
+_SPLIT_INDENT = re.compile(rb"\n[ \t]*\f[ \t\f]*[^ \t\f\n]")
+_TO_SPACES = bytes.maketrans(b',()"', b"    ")
+
+_CHECK = _verbose(r'[ \t]*(not[ \t]+)?(?:\w+\.)*TYPE_CHECKING[ \t]*:[ \t\f"]*\Z')
+_PLATFORM = _verbose(r"[ \t]*(?:not[ \t]+)?(?:sys\.(?:platform|version_info|hexversion)|os\.name|platform\.\w+)\b")
+_JUDGE = _verbose(r"TYPE_CHECKING|platform|version_info|hexversion|\bos\b|[\x80-\xff]")
+
+
+def of_code(code: Code) -> Names | None:
+    """Imported names, or None where the expressions cannot prove them."""
+    if not code.exact:
+        return None
+    text = b"\n" + code.text
+    # `import_module` and such make the first number too high, so it can prove, but not refute.
+    total = text.count(b"import")
+    statements = _AT_MARGIN.findall(text)
+    if total != len(statements):
+        total = len(_IMPORT.findall(text))
+    if total == len(statements):
+        return [_expand(statements), [], [], []]
+    return _of_lines(text, total)
+
+
+def _of_lines(text: bytes, total: int) -> Names | None:
+    """The same for a file with indented imports: follow the lines that open blocks."""
+    if b"\f" in text and _SPLIT_INDENT.search(text):
+        return None
+    statements: list[list[tuple[bytes, bytes, bytes, bytes]]] = [[], [], [], []]
+    blocks: list[_Block] = []
+    depth = at = 0
+    tabs = b"\t" in text
+    for match in _LINE.finditer(text):
+        indent, plain, base, group, names, keyword, rest = match.groups(b"")
+        if keyword in _ALSO_IN_BRACKETS:
+            start = match.start()
+            depth += _brackets(text, at, start)
+            at = start
+            if depth:
+                continue
+        width = len(indent.expandtabs() if tabs else indent)
+        before = None
+        while blocks and blocks[-1].width >= width:
+            before = blocks.pop()
+        around = blocks[-1].body if blocks else 0
+        if keyword:
+            block = _open(keyword, rest, width, around, before)
+            if block is None:
+                return None
+            blocks.append(block)
+            continue
+        if around & _UNSURE:
+            return None
+        statements[_KIND[around]].append((plain, base, group, names))
+        total -= 1
+        if not total:
+            return [_expand(found) for found in statements]
+    return None
+
+
+_ALSO_IN_BRACKETS = frozenset((b"if", b"else", b"for", b"match", b"case"))
+
+
+def _brackets(text: bytes, start: int, end: int) -> int:
+    count = text.count
+    return (
+        count(b"(", start, end) + count(b"[", start, end) + count(b"{", start, end)
+        - count(b")", start, end) - count(b"]", start, end) - count(b"}", start, end)
+    )  # fmt: skip
+
+
+class _Block(NamedTuple):
+    """A block that is open: its header's column, what holds in its body and in what follows it as else or elif."""
+
+    width: int
+    body: int
+    otherwise: int
+
+
+def _open(keyword: bytes, rest: bytes, width: int, around: int, before: _Block | None) -> _Block | None:
+    """The block that a header opens; None where the header has no place here."""
+    if keyword == b"else" or keyword == b"elif":
+        if before is None or before.width != width:
+            return None
+        around = before.otherwise
+    if keyword == b"def":
+        return _Block(width, around | _FUNCTION, around)
+    if keyword in (b"try", b"except", b"finally"):
+        return _Block(width, around | _GUARDED, around | _GUARDED)
+    if keyword == b"if" or keyword == b"elif":
+        body, otherwise = _condition(rest)
+        return _Block(width, around | body, around | otherwise)
+    return _Block(width, around, around)
+
+
+def _condition(text: bytes) -> tuple[int, int]:
+    """What the condition of a header adds to its body, and to its else."""
+    if check := _CHECK.match(text):
+        return (0, _CHECKING) if check[1] else (_CHECKING, 0)
+    if _brackets(text, 0, len(text)):
+        return _UNSURE, _UNSURE  # it goes on in the next line
+    if not _JUDGE.search(text):
+        return 0, 0
+    if _PLATFORM.match(text) and b"TYPE_CHECKING" not in text:
+        return _GUARDED, _GUARDED
+    return _UNSURE, _UNSURE
+
+
+def _expand(statements: Sequence[tuple[bytes, bytes, bytes, bytes]]) -> list[str]:
+    """Names of statements, each (names of an ``import``; or the module and the names, grouped or not, of a ``from``)."""
+    chunks = []
+    for plain, base, group, names in statements:
+        words = (plain or names or group).translate(_TO_SPACES).split()
+        while b"as" in words:
+            at = words.index(b"as")
+            del words[at : at + 2]
+        if base:
+            prefix = base if base[-1] == 46 else base + b"."
+            chunks.append(prefix + (b"\n" + prefix).join(words))
+        else:
+            chunks.append(b"\n".join(words))
+    return b"\n".join(chunks).decode().split("\n") if chunks else []
+
+
+# -- 2: ast ----------------------------------------------------------------------------------------------
+
+
+class Import(NamedTuple):
+    line: int
+    kind: int
+    names: list[str]
+
+
+def parse(source: bytes | str) -> ast.Module | None:
+    """The tree of a file, or None where this Python cannot parse it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def of_source(source: bytes | str) -> Names | None:
+    """Imported names by ``ast``, or None for a file that this Python cannot parse."""
+    tree = parse(source)
+    if tree is None:
+        return None
+    found: Names = [[], [], [], []]
+    for statement in walk(tree):
+        found[statement.kind] += statement.names
+    return found
+
+
+def walk(tree: ast.Module) -> Iterator[Import]:
+    """Every import statement of a tree, in no particular order."""
+    todo: list[tuple[Sequence[ast.AST], int]] = [(tree.body, 0)]
+    while todo:
+        nodes, around = todo.pop()
+        for node in nodes:
+            body, otherwise = around, around
+            if isinstance(node, ast.Import):
+                yield Import(node.lineno, _KIND[around], [alias.name for alias in node.names])
+            elif isinstance(node, ast.ImportFrom):
+                base = "." * node.level + (f"{node.module}." if node.module else "")
+                yield Import(node.lineno, _KIND[around], [base + alias.name for alias in node.names])
+            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                body = around | _FUNCTION
+            elif isinstance(node, ast.Try | ast.TryStar):
+                body = otherwise = around | _GUARDED
+            elif isinstance(node, ast.If):
+                guarded = _GUARDED * any(map(_names_platform, _outside_strings(node.test)))
+                true, false = _requires_checking(node.test)
+                body, otherwise = around | guarded | _CHECKING * true, around | guarded | _CHECKING * false
+            for name, flags in (("body", body), ("handlers", body), ("cases", body), ("orelse", otherwise), ("finalbody", body)):
+                inner = getattr(node, name, None)
+                if isinstance(inner, list):
+                    todo.append((inner, flags))
+
+
+def _requires_checking(test: ast.expr) -> tuple[bool, bool]:
+    """Whether the condition can only be true, can only be false, while ``TYPE_CHECKING`` is true."""
+    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+        true, false = _requires_checking(test.operand)
+        return false, true
+    if isinstance(test, ast.BoolOp):
+        trues, falses = zip(*map(_requires_checking, test.values), strict=True)
+        return (any(trues), all(falses)) if isinstance(test.op, ast.And) else (all(trues), any(falses))
+    name = test.id if isinstance(test, ast.Name) else test.attr if isinstance(test, ast.Attribute) else ""
+    return name == "TYPE_CHECKING", False
+
+
+def _outside_strings(node: ast.AST) -> Iterator[ast.AST]:
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.JoinedStr):
+            yield from _outside_strings(child)
+
+
+def _names_platform(node: ast.AST) -> bool:
+    if isinstance(node, ast.Attribute) and node.attr == "name":
+        return getattr(node.value, "id", getattr(node.value, "attr", "")) == "os"
+    names = (getattr(node, "id", ""), getattr(node, "attr", ""), getattr(node, "arg", ""))
+    return any(name in ("platform", "version_info", "hexversion") for name in names)
+
+
+# -- 3: anything -----------------------------------------------------------------------------------------
+
+_ANYWHERE = _verbose(
+    r"""\bfrom[ \t\f]+(\.*)[ \t\f]*([\w.\x80-\xff]*)[ \t\f]+import\b[ \t\f]*(\((?:\#[^\n]*|[^)\#])*|[^\n;\#]*)
+    | \bimport\b[ \t\f]*([^\n;\#]*)"""
+)
+_COMMENT = re.compile(rb"#[^\n]*")
+_ANY_NAME = re.compile(rb"[\w.\x80-\xff]+|\*")
+
+
+def of_anything(source: bytes) -> Names:
+    """The names after every ``import`` in the text, in strings and comments too: never less than is imported."""
+    found = []
+    for dots, base, listed, plain in _ANYWHERE.findall(source.replace(b"\\\n", b" ")):
+        words = [word.decode(errors="replace") for word in _ANY_NAME.findall(_COMMENT.sub(b"", listed or plain))]
+        prefix = (dots + base).decode(errors="replace")
+        if prefix and not prefix.endswith("."):
+            prefix += "."
+        found += [prefix + word for word in words or ["*"] if prefix or word != "*"]
+    return [found, [], [], []]

@@ -1,0 +1,297 @@
+"""The repository on disk: where it is, what git says of it, and the bytes of its files.
+
+Every git call goes through :meth:`Workspace.git`, with argument lists, NUL-separated output and no optional
+locks, so that a running ``git commit`` of the user is never disturbed. Paths are relative to the repository's
+root, with ``/``; bytes that are not UTF-8 survive as surrogate escapes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import subprocess
+from collections.abc import Iterable, Iterator
+from typing import IO, NamedTuple
+
+from greenline.depgraph.errors import GreenlineError
+
+ABSENT = ""
+"""Object id of a file that does not exist in a state."""
+UNKNOWN = "?"
+"""Object id of a file in the work tree whose content git has not hashed."""
+SUBMODULE = "160000"
+PIPE_SIZE = 16384
+"""Bytes that a pipe surely takes without a reader."""
+
+
+class GitError(GreenlineError):
+    """git refused; the message is git's own first line."""
+
+
+class NotARepository(GreenlineError):
+    """No git repository holds this folder, or git is not to be had."""
+
+
+class RawChange(NamedTuple):
+    """One line of ``git diff --raw``: a path and its object ids before and after (:data:`ABSENT`, :data:`UNKNOWN`)."""
+
+    path: str
+    old: str
+    new: str
+    old_mode: str
+    new_mode: str
+
+
+class Entry(NamedTuple):
+    """One tracked file of a commit: its path, object id and mode."""
+
+    path: str
+    oid: str
+    mode: str
+
+
+class Workspace:
+    """A git repository with a work tree.
+
+    ``root`` is absolute; ``cache`` is the folder of disposable caches (it need not exist or be writable), shared
+    by all linked worktrees of a repository.
+    """
+
+    def __init__(self, root: str, git_dir: str) -> None:
+        self.root = root
+        self.git_dir = git_dir
+        self.common_dir = _common_dir(git_dir)
+        self.cache = os.environ.get("GREENLINE_CACHE_DIR") or os.path.join(self._cache_home(), ".greenline", "cache")
+
+    def _cache_home(self) -> str:
+        """The main worktree for a linked one, so that a new worktree starts warm; else this root."""
+        if self.common_dir != self.git_dir and os.path.basename(self.common_dir) == ".git":
+            return os.path.dirname(self.common_dir)
+        return self.root
+
+    # -- git ---------------------------------------------------------------------------------------------
+
+    def start(self, *args: str, stdin: bool = False) -> subprocess.Popen[bytes]:
+        """Start git in the root; read it with :func:`finish`."""
+        command = ["git", "-c", "core.quotePath=false", *args]
+        try:
+            return subprocess.Popen(
+                command,
+                cwd=self.root,
+                env=_git_environment(),
+                stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+        except FileNotFoundError:
+            raise NotARepository("git is not installed", "install git 2.25 or later") from None
+
+    def git(self, *args: str, ok: tuple[int, ...] = (0,)) -> str:
+        """git's standard output as text. Raises :class:`GitError` on an exit code that is not in ``ok``."""
+        return finish(self.start(*args), ok)
+
+    def resolve(self, ref: str) -> str | None:
+        """The commit id that ``ref`` names, or None."""
+        if ref.startswith("-") or not ref.strip():
+            return None
+        try:
+            return self.git("rev-parse", "--verify", "--quiet", "--end-of-options", ref + "^{commit}").strip() or None
+        except GitError:
+            return None
+
+    def merge_base(self, one: str, other: str) -> str | None:
+        """The best common ancestor of two commits, or None when there is none in the history that is here."""
+        try:
+            return self.git("merge-base", one, other).split("\n")[0] or None
+        except GitError:
+            return None
+
+    def is_shallow(self) -> bool:
+        return os.path.exists(os.path.join(self.common_dir, "shallow"))
+
+    # -- states ------------------------------------------------------------------------------------------
+
+    def entries(self, commit: str) -> list[Entry]:
+        """All files of a commit, sorted by path (submodules as entries of mode :data:`SUBMODULE`)."""
+        found = []
+        for record in self.git("ls-tree", "-r", "-z", "--full-tree", commit).split("\0")[:-1]:
+            meta, path = record.split("\t", 1)
+            mode, _, oid = meta.split(" ")
+            found.append(Entry(path, oid, mode))
+        return found
+
+    def start_diff(self, old: str, new: str | None) -> subprocess.Popen[bytes]:
+        """Start the comparison of commit ``old`` with commit ``new``, or with the work tree (None)."""
+        options = ("--raw", "-z", "--no-renames", "--no-abbrev", "--no-ext-diff", "--no-textconv")
+        if new is not None:
+            return self.start("diff-tree", "-r", *options, old, new)
+        return self.start("diff", "--ignore-submodules=none", *options, old)
+
+    def start_untracked(self) -> subprocess.Popen[bytes]:
+        return self.start("ls-files", "--others", "--exclude-standard", "-z")
+
+    def paths(self) -> list[str]:
+        """The files of the work tree that git tracks or could track."""
+        return self.git("ls-files", "--cached", "--others", "--exclude-standard", "-z").split("\0")[:-1]
+
+    def read(self, path: str) -> bytes | None:
+        """A file of the work tree as bytes, or None when it cannot be read."""
+        try:
+            with open(os.path.join(self.root, path), "rb") as file:
+                return file.read()
+        except OSError:
+            return None
+
+    def read_blobs(self, oids: Iterable[str]) -> Iterator[bytes | None]:
+        """The blobs of these object ids, in order; None for one that is missing (a partial clone, say)."""
+        wanted = list(oids)
+        if not wanted:
+            return
+        process = self.start("cat-file", "--batch", "--buffer", stdin=True)
+        assert process.stdin and process.stdout and process.stderr
+        request = "".join(oid + "\n" for oid in wanted).encode("utf-8", "surrogateescape")
+        if len(request) <= PIPE_SIZE:
+            _feed(process.stdin, request)
+        else:  # git answers while it reads: a second thread keeps both pipes moving
+            import threading
+
+            threading.Thread(target=_feed, args=(process.stdin, request), daemon=True).start()
+        for _ in wanted:
+            header = process.stdout.readline().split()
+            if len(header) != 3:
+                yield None
+                continue
+            data = process.stdout.read(int(header[2]))
+            process.stdout.read(1)
+            yield data
+        process.stdout.close()
+        process.stderr.close()
+        process.wait()
+
+    def grep(self, words: Iterable[str], paths: tuple[str, ...] = ("*.py", "*.ipynb")) -> list[str]:
+        """Files of the work tree (untracked ones too) that contain one of these fixed strings, sorted."""
+        patterns = [item for word in words for item in ("-e", word)]
+        found = self.git("grep", "-lzF", "--untracked", "--full-name", *patterns, "--", *paths, ok=(0, 1))
+        return sorted(found.split("\0")[:-1])
+
+
+def find(start: str | None = None) -> Workspace:
+    """The repository that holds ``start`` (default: the current folder).
+
+    Raises :class:`NotARepository`, with the way out, also when git refuses the folder's owner.
+    """
+    folder = os.path.realpath(start or os.getcwd())
+    if not os.path.isdir(folder):
+        raise NotARepository(f"{folder} is not a folder")
+    probe = folder
+    while True:
+        marker = os.path.join(probe, ".git")
+        git_dir = _git_dir(marker)
+        if git_dir:
+            return Workspace(probe, git_dir)
+        parent = os.path.dirname(probe)
+        if parent == probe:
+            raise NotARepository(
+                f"{folder} is not in a git repository", "run greenline inside a clone, or 'git init' first"
+            )
+        probe = parent
+
+
+def walk(folder: str) -> list[str]:
+    """The files below a folder that is in no repository, without hidden folders, environments and build output."""
+    found = []
+    for current, folders, files in os.walk(folder):
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".")
+            and name not in ("node_modules", "__pycache__")
+            and not os.path.exists(os.path.join(current, name, "pyvenv.cfg"))
+        ]
+        relative = os.path.relpath(current, folder).replace(os.sep, "/")
+        found += [name if relative == "." else f"{relative}/{name}" for name in files]
+    return found
+
+
+def finish(process: subprocess.Popen[bytes], ok: tuple[int, ...] = (0,)) -> str:
+    """Wait for a started git and give its output. Raises :class:`GitError`."""
+    out, err = process.communicate()
+    if process.returncode not in ok:
+        text = err.decode("utf-8", "replace").strip()
+        if "dubious ownership" in text:
+            raise NotARepository(
+                "git refuses this repository: its folder belongs to another user",
+                "git config --global --add safe.directory <the repository's folder>",
+            )
+        lines = [line for line in text.split("\n") if line] or [f"exit code {process.returncode}"]
+        raise GitError(f"git failed: {lines[0]}")
+    return out.decode("utf-8", "surrogateescape")
+
+
+def parse_raw(text: str) -> list[RawChange]:
+    """The records of ``git diff --raw -z``; an unmerged path counts as changed in the work tree."""
+    fields = text.split("\0")
+    changes: dict[str, RawChange] = {}
+    for meta, path in zip(fields[0::2], fields[1::2], strict=False):
+        old_mode, new_mode, old, new, status = meta[1:].split(" ")
+        old = ABSENT if set(old) == {"0"} else old
+        if status[0] == "D":
+            new = ABSENT
+        elif set(new) == {"0"}:
+            new = UNKNOWN
+        if status[0] == "U":
+            new = UNKNOWN
+        changes[path] = RawChange(path, old or changes.get(path, _NO_CHANGE).old, new, old_mode, new_mode)
+    return list(changes.values())
+
+
+_NO_CHANGE = RawChange("", ABSENT, ABSENT, "", "")
+
+
+def blob_id(data: bytes, length: int = 40) -> str:
+    """git's object id of a blob with this content (SHA-1, or SHA-256 for ids of 64 digits)."""
+    digest = hashlib.sha256 if length == 64 else hashlib.sha1
+    return digest(b"blob %d\0" % len(data) + data).hexdigest()
+
+
+def _git_dir(marker: str) -> str | None:
+    if os.path.isdir(marker):
+        return marker if os.path.exists(os.path.join(marker, "HEAD")) else None
+    try:
+        with open(marker, encoding="utf-8", errors="surrogateescape") as file:
+            text = file.read(4096)
+    except OSError:
+        return None
+    if not text.startswith("gitdir:"):
+        return None
+    return os.path.normpath(os.path.join(os.path.dirname(marker), text[7:].strip()))
+
+
+def _common_dir(git_dir: str) -> str:
+    try:
+        with open(os.path.join(git_dir, "commondir"), encoding="utf-8", errors="surrogateescape") as file:
+            return os.path.normpath(os.path.join(git_dir, file.read().strip()))
+    except OSError:
+        return git_dir
+
+
+def _git_environment() -> dict[str, str]:
+    environment = dict(os.environ)
+    # No optional locks: never fight with the user's own git. No lazy fetch: a partial clone is answered from
+    # what is here. No prompts, no pager, messages in English.
+    environment |= {
+        "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_NO_LAZY_FETCH": "1",
+        "GIT_TERMINAL_PROMPT": "0",
+        "LC_ALL": "C",
+    }
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_EXTERNAL_DIFF"):
+        environment.pop(name, None)
+    return environment
+
+
+def _feed(stream: IO[bytes], data: bytes) -> None:
+    with contextlib.suppress(OSError):  # git is gone: its missing answers tell
+        stream.write(data)
+        stream.close()

@@ -1,0 +1,124 @@
+"""The rooms and their one direction: tools → ci → rules → depgraph, and what may not be imported at start-up."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ROOMS = ("depgraph", "rules", "ci", "tools")  # each may import itself and those before it
+GUEST = ROOT / "tools" / "pytest_greenline" / "pytest_greenline"
+
+
+def imported_modules(code: str, package: str) -> Iterator[str]:
+    """Absolute dotted names that a module of `package` imports; `from a import b` gives a and a.b."""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*parents, *([node.module] if node.module else [])])
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def wrong_ways(room: str, code: str, package: str) -> list[str]:
+    """The rooms above `room` that this code imports."""
+    above = ROOMS[ROOMS.index(room) + 1 :]
+    names = (name.split(".") for name in imported_modules(code, package))
+    return sorted(
+        {parts[1] for parts in names if parts[0] == "greenline" and parts[1:2] and parts[1] in above}
+    )
+
+
+def outside(code: str, package: str) -> list[str]:
+    """What is neither of the standard library, nor pytest, nor the guest itself."""
+    allowed = sys.stdlib_module_names | {"pytest", "_pytest", "pytest_greenline"}
+    return sorted({name.partition(".")[0] for name in imported_modules(code, package)} - allowed)
+
+
+def files_of(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.py"))
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_imports_run_one_way(room: str) -> None:
+    root = ROOT / room
+    wrong = {
+        str(file.relative_to(ROOT)): found
+        for file in files_of(root / "greenline")
+        if (found := wrong_ways(room, file.read_text("utf-8"), ".".join(file.relative_to(root).parent.parts)))
+    }
+    assert wrong == {}
+
+
+@pytest.mark.parametrize(
+    ("room", "code", "found"),
+    [
+        ("depgraph", "from greenline.rules import lint", ["rules"]),
+        ("depgraph", "def f():\n    import greenline.tools.cli.main", ["tools"]),
+        ("depgraph", "from greenline import ci", ["ci"]),
+        ("depgraph", "from .. import ci", ["ci"]),
+        ("depgraph", "from ..tools.cli import main", ["tools"]),
+        ("rules", "from greenline.ci.affected import select\nimport greenline.depgraph.graph", ["ci"]),
+        ("ci", "from greenline.tools import report\nfrom greenline.rules import lint", ["tools"]),
+        ("tools", "from greenline.ci import affected\nfrom greenline.depgraph import graph", []),
+        ("depgraph", "from . import workspace\nimport tools\nfrom ci import x", []),
+    ],
+)
+def test_a_wrong_way_is_seen(room: str, code: str, found: list[str]) -> None:
+    assert wrong_ways(room, code, f"greenline.{room}") == found
+
+
+def test_each_room_gives_one_subpackage_and_nothing_else() -> None:
+    for room in ROOMS:
+        assert {path.name for path in (ROOT / room / "greenline").iterdir()} - {"__pycache__"} == {room}
+        assert not (ROOT / room / "greenline" / "__init__.py").exists()
+
+
+def test_the_guest_needs_only_pytest() -> None:
+    files = files_of(GUEST)
+    assert files
+    found = {file.name: outside(file.read_text("utf-8"), "pytest_greenline") for file in files}
+    assert {name: names for name, names in found.items() if names} == {}
+
+
+def test_a_foreign_import_of_the_guest_is_seen() -> None:
+    assert outside("import os, click\nfrom greenline.depgraph import graph", "pytest_greenline") == [
+        "click",
+        "greenline",
+    ]
+    assert outside("from . import plugin\nfrom _pytest.config import Config", "pytest_greenline") == []
+
+
+HEAVY = ("networkx", "git", "sqlalchemy", "libcst", "pytest", "jsonschema")
+
+
+@pytest.mark.parametrize("module", ["greenline.tools.cli.main", "greenline.tools.cli.affected"])
+def test_start_up_loads_nothing_heavy(module: str) -> None:
+    code = f"import sys, {module}; print([name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_no_file_names_a_path_of_a_machine() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    homes = {str(ROOT) + "/", str(Path.home()) + "/"} - {"//"}
+    machine = re.compile("|".join(map(re.escape, sorted(homes))))
+    found = []
+    for path in listed.stdout.decode("utf-8", "surrogateescape").split("\0")[:-1]:
+        file = ROOT / path
+        if file.is_file() and machine.search(file.read_bytes().decode("utf-8", "replace")):
+            found.append(path)
+    assert found == []

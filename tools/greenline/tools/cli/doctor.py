@@ -1,0 +1,291 @@
+"""`greenline doctor`: what works here, what does not, and the way out."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import click
+
+from greenline.ci.environment import find_base
+from greenline.depgraph import config, index, workspace
+from greenline.depgraph.errors import GreenlineError
+from greenline.depgraph.globs import matcher
+from greenline.depgraph.workspace import Workspace
+
+_OLDEST_GIT = (2, 25)
+_MANY_FILES = 10_000  # from here on git's own caches are worth a setting
+_PYTEST_SECONDS = 60
+
+OK, ADVICE, BROKEN = "ok", "advice", "broken"
+
+
+class Finding(NamedTuple):
+    """What one check saw. `state` is "ok", "advice" (works, but not as well as it could) or "broken"."""
+
+    check: str
+    state: str
+    message: str
+    hint: str | None = None
+
+
+@click.command()
+@click.option("--format", "layout", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def command(layout: str) -> int:
+    """Say what works here, what does not, and the way out.
+
+    The exit code is 1 when something is broken. Advice is about speed and exactness.
+    """
+    findings = list(examine())
+    states = Counter(finding.state for finding in findings)
+    if layout == "json":
+        answer = {"version": 1, "ok": not states[BROKEN], "findings": [item._asdict() for item in findings]}
+        click.echo(json.dumps(answer, indent=2))
+    else:
+        for check, state, message, hint in findings:
+            click.echo(f"{state:<7} {check:<12} {message}" + (f"\n{'':21}{hint}" if hint else ""))
+    click.echo(f"{states[OK]} ok, {states[ADVICE]} advice, {states[BROKEN]} broken", err=True)
+    return 1 if states[BROKEN] else 0
+
+
+def examine() -> Iterator[Finding]:
+    """All checks of the repository around the current folder, in the order in which they depend on each other."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield Finding("python", OK, f"{version} at {sys.executable}")
+    git = _git_version()
+    yield git
+    if git.state == BROKEN:
+        return
+    try:
+        repository = workspace.find()
+        head = repository.git("rev-parse", "--verify", "--quiet", "HEAD", ok=(0, 1)).strip()
+    except GreenlineError as error:
+        yield _broken("repository", error)
+        return
+    yield _repository(repository, head)
+    yield from _clone(repository)
+    try:
+        settings = config.load(repository.root)
+    except GreenlineError as error:
+        yield _broken(config.FILE, error)
+        return
+    listed = repository.git("ls-files", "--cached", "--others", "--exclude-standard", "-z").split("\0")[:-1]
+    yield from _configuration(repository, settings, listed)
+    yield _base(repository, settings)
+    yield from _suites(repository, settings)
+    yield from _pytest(repository, settings)
+    yield _cache(repository)
+    yield from _contents(repository)
+    yield from _speed(repository, len(listed))
+    switches = sorted(name for name in os.environ if name.startswith("GREENLINE_"))
+    if switches:
+        yield Finding("environment", OK, ", ".join(f"{name}={os.environ[name]}" for name in switches))
+
+
+def _broken(check: str, error: GreenlineError) -> Finding:
+    return Finding(check, BROKEN, error.message.replace("\n", "\n" + " " * 21), error.hint)
+
+
+def _git_version() -> Finding:
+    try:
+        text = subprocess.run(["git", "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return Finding("git", BROKEN, "git is not installed", "install git 2.25 or later")
+    numbers = re.search(r"(\d+)\.(\d+)", text)
+    if numbers and (int(numbers[1]), int(numbers[2])) < _OLDEST_GIT:
+        return Finding("git", BROKEN, f"{text} is too old", "install git 2.25 or later")
+    return Finding("git", OK, text)
+
+
+def _repository(repository: Workspace, head: str) -> Finding:
+    if not head:
+        return Finding("repository", BROKEN, f"{repository.root} has no commit yet", "commit something first")
+    linked = ", a linked worktree" if repository.git_dir != repository.common_dir else ""
+    return Finding("repository", OK, f"{repository.root}{linked}")
+
+
+def _clone(repository: Workspace) -> Iterator[Finding]:
+    """What is missing from this clone, or more than one repository."""
+    if repository.is_shallow():
+        yield Finding(
+            "clone", ADVICE, "shallow: a base commit may be missing, and then everything is selected",
+            "git fetch --unshallow",
+        )  # fmt: skip
+    if _setting(repository, "--get-regexp", r"^remote\..*\.promisor$"):
+        yield Finding(
+            "clone", ADVICE, "partial: files that are not here are not fetched, and count as changed",
+            "a clone without --filter",
+        )  # fmt: skip
+    if _setting(repository, "--bool", "core.sparseCheckout") == "true":
+        yield Finding("clone", ADVICE, "sparse: code outside the sparse checkout is read from the index",
+                      "git sparse-checkout disable")  # fmt: skip
+    modules = [
+        entry.split("\t", 1)[1]
+        for entry in repository.git("ls-files", "--stage", "-z").split("\0")
+        if entry.startswith(workspace.SUBMODULE)
+    ]
+    if modules:
+        yield Finding(
+            "clone", ADVICE, f"submodules: {_some(modules)}; a new commit in one counts as one change"
+        )
+
+
+def _configuration(repository: Workspace, settings: config.Config, files: Sequence[str]) -> Iterator[Finding]:
+    if settings == config.Config():
+        there = os.path.exists(os.path.join(repository.root, config.FILE))
+        yield Finding(config.FILE, OK, "all defaults" if there else "not there: all defaults")
+        return
+    stale = list(_stale(settings, files))
+    yield Finding(config.FILE, OK, "valid")
+    for key, value in stale:
+        yield Finding(config.FILE, ADVICE, f"{key}: {value!r} matches no file", "correct it or delete it")
+    if settings.selection == "off":
+        yield Finding(config.FILE, ADVICE, "selection is off: every selection is all tests")
+
+
+def _stale(settings: config.Config, files: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Entries (key, value) of the configuration that are about files which are not there."""
+    named: list[tuple[str, Sequence[str]]] = [
+        ("exclude", settings.exclude),
+        ("run_all", settings.run_all),
+        ("always_run.files", settings.always_run.files),
+        ("source_roots", settings.source_roots),
+        ("suites", [suite.root for suite in settings.suites]),
+    ]
+    for name, rules in (("edges", settings.edges), ("cut", settings.cut)):
+        for at, rule in enumerate(rules):
+            named += [(f"{name}[{at}].from", rule.from_), (f"{name}[{at}].to", rule.to)]
+    for at, data in enumerate(settings.data):
+        targets = [target for target in data.affects if target not in ("all", "none")]
+        named += [(f"data[{at}].files", data.files), (f"data[{at}].affects", targets)]
+    for key, values in named:
+        for value in filter(None, values):  # a root may be "", the repository itself
+            if not any(map(matcher(index.globs_of([value])), files)):
+                yield key, value
+
+
+def _base(repository: Workspace, settings: config.Config) -> Finding:
+    try:
+        base = find_base(repository, settings.base)
+    except GreenlineError as error:
+        return _broken("base", error)
+    if base.commit is None:
+        return Finding("base", ADVICE, f"{base.how}: everything is selected", base.hint)
+    return Finding("base", OK, f"{base.commit[:12]}, {base.how}")
+
+
+def _suites(repository: Workspace, settings: config.Config) -> Iterator[Finding]:
+    try:
+        tests, suites, warnings = index.list_tests(repository, settings)
+    except GreenlineError as error:
+        yield _broken("suites", error)
+        return
+    for warning in warnings:
+        yield Finding("suites", BROKEN, warning, "pytest refuses this file too: mend it")
+    counts = Counter(suite.name for test in tests if (suite := suites.suite_of(test)))
+    counts.update({suite.name: 0 for suite in settings.suites})
+    if not tests:
+        yield Finding(
+            "suites", BROKEN, "no test file was found", "say where they are: suites in greenline.yaml"
+        )
+    for name, count in sorted(counts.items()):
+        yield Finding("suites", OK if count else ADVICE, f"{name}: {count} test files")
+
+
+def _pytest(repository: Workspace, settings: config.Config) -> Iterator[Finding]:
+    """Whether each suite's pytest starts, and has the plugin."""
+    commands = {suite.command: suite.root for suite in reversed(settings.suites)}
+    commands.setdefault((), "")
+    for command_of_suite, root in sorted(commands.items()):
+        words = command_of_suite or (sys.executable, "-m", "pytest")
+        shown = " ".join(words)
+        hint = "say how pytest is started: suites[].command in greenline.yaml"
+        try:
+            done = subprocess.run(
+                [*words, "-VV"],
+                cwd=os.path.join(repository.root, root),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=_PYTEST_SECONDS,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            yield Finding("pytest", BROKEN, f"{shown}: {error}", hint)
+            continue
+        printed = done.stdout + done.stderr
+        if done.returncode:
+            last = (printed.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+            yield Finding("pytest", BROKEN, f"{shown}: {last}", hint)
+        elif "pytest-greenline-" not in printed:
+            yield Finding("pytest", ADVICE, f"{shown}: it starts, but without the plugin, so not with --affected",
+                          "install pytest-greenline where that pytest is")  # fmt: skip
+        else:
+            yield Finding("pytest", OK, f"{shown}: it starts and has the plugin")
+
+
+def _cache(repository: Workspace) -> Finding:
+    folder = repository.cache
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        return Finding("cache", ADVICE, f"{folder} cannot be written ({error.strerror}): every run starts cold",
+                       "name a folder that can: GREENLINE_CACHE_DIR")  # fmt: skip
+    return Finding("cache", OK, folder)
+
+
+def _contents(repository: Workspace) -> Iterator[Finding]:
+    """Files whose bytes in the work tree are not what was committed, though nobody edited them."""
+    large = repository.git("ls-files", "-z", ":(attr:filter=lfs)").split("\0")[:-1]
+    pointers = [
+        path for path in large if (repository.read(path) or b"").startswith(b"version https://git-lfs")
+    ]
+    if pointers:
+        yield Finding("files", ADVICE, f"{len(pointers)} of {len(large)} Git LFS files are not fetched: "
+                      f"{_some(pointers)}; tests that read them fail", "git lfs pull")  # fmt: skip
+    changed = _changed(repository)
+    endings = sorted(changed - _changed(repository, "--ignore-cr-at-eol")) if changed else []
+    if endings:
+        yield Finding("files", ADVICE, f"{len(endings)} files differ from their commit only in line ends, and count as "
+                      f"changed: {_some(endings)}", "git add --renormalize .")  # fmt: skip
+
+
+def _changed(repository: Workspace, *options: str) -> set[str]:
+    """Paths of the work tree with lines that differ from the index."""
+    records = repository.git("diff", "--numstat", "--no-renames", "-z", *options).split("\0")[:-1]
+    return {
+        path
+        for added, removed, path in (record.split("\t", 2) for record in records)
+        if (added, removed) != ("0", "0")
+    }
+
+
+def _speed(repository: Workspace, files: int) -> Iterator[Finding]:
+    if files < _MANY_FILES:
+        return
+    wanted = ["core.untrackedCache"] + (["core.fsmonitor"] if sys.platform in ("darwin", "win32") else [])
+    for name in wanted:
+        if _setting(repository, name) in ("", "false"):
+            yield Finding(
+                "speed",
+                ADVICE,
+                f"{files} files: git looks at all of them each time",
+                f"git config {name} true",
+            )
+
+
+def _setting(repository: Workspace, *args: str) -> str:
+    return repository.git("config", *args, ok=(0, 1)).strip()
+
+
+def _some(paths: Sequence[str]) -> str:
+    return ", ".join(paths[:3]) + (", …" if len(paths) > 3 else "")

@@ -1,0 +1,61 @@
+"""Options that several commands share, and the progress line of long first runs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from greenline.ci.affected import Answer, Request
+from greenline.depgraph.errors import GreenlineError
+
+
+def change_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """--base, --base-exact, --head and --suite: which change, and which tests of it."""
+    options = [
+        click.option("--base", metavar="REF", help="Measure from the merge base of REF and HEAD."),
+        click.option("--base-exact", metavar="REF", help="Measure from REF itself."),
+        click.option("--head", metavar="REF", help="Measure up to REF instead of the work tree."),
+        click.option("--suite", metavar="NAME", help="Only the tests of this suite."),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def request_of(base: str | None, base_exact: str | None, head: str | None, suite: str | None, reasons: bool) -> Request:
+    if base is not None and base_exact is not None:
+        raise GreenlineError("--base and --base-exact exclude each other", "give one of them")
+    return Request(base_exact or base, base_exact is not None, head, suite, reasons)
+
+
+class Progress:
+    """Tells on stderr what a run that takes more than a second is doing."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+        self._told = 0.0
+        self._terminal = sys.stderr.isatty()
+
+    def __call__(self, what: str, done: int, of: int) -> None:
+        now = time.monotonic()
+        if now - self._start < 1 or now - self._told < (0.1 if self._terminal else 10):
+            return
+        share = f" {100 * done // of} %" if of > 1 else ""
+        end = "\r" if self._terminal else "\n"
+        print(f"greenline: first run here: {what}{share}  ", end=end, file=sys.stderr, flush=True)
+        self._told = now
+
+
+def tell(answer: Answer, seconds: float) -> None:
+    """The summary line and the warnings, on stderr."""
+    files = len(answer.tests)
+    base = f"base {answer.base[:7]} ({answer.how})" if answer.base else f"no base: {answer.how}"
+    print(f"{files:,} of {answer.total:,} test files; {base}; static; {seconds:.2f} s", file=sys.stderr)
+    if answer.everything and answer.complete:
+        print(f"everything is affected: {answer.everything}", file=sys.stderr)
+    for warning in answer.warnings:
+        print(f"warning: {warning}", file=sys.stderr)

@@ -1,0 +1,1 @@
+"""The guest of greenline in a test environment: see plugin.py."""
