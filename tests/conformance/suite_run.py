@@ -1,77 +1,96 @@
-"""Run the tests of a case with real pytest, and see the outcome of each."""
+"""Run the tests of a case with real pytest, and see what became of each."""
 
 from __future__ import annotations
 
 import json
 import subprocess
+import tempfile
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from table import Case, environment
 
-# Loaded into pytest with -p: one line of JSON for each phase of each test, and for each file that cannot be collected.
-OUTCOMES_PLUGIN = '''
+# Loaded into pytest with -p. Writes lines of JSON: [path or node id with its absolute path, what happened].
+PLUGIN = """
 import json, os
-def _note(report, outcome):
-    path, *names = report.nodeid.split("::")
-    with open(os.environ["OUTCOMES"], "a") as file:
-        print(json.dumps(["::".join([str(_root / path), *names]), outcome]), file=file)
+def note(nodeid, what):
+    path, *names = nodeid.split("::")
+    with open(os.environ["SUITE_RUN"], "a") as file:
+        print(json.dumps(["::".join([str(root / path), *names]), what]), file=file)
 def pytest_configure(config):
-    global _root
-    _root = config.rootpath
+    global root
+    root = config.rootpath
 def pytest_collectreport(report):
-    if not report.passed: _note(report, "collection " + report.outcome)
+    if not report.passed: note(report.nodeid, "collection " + report.outcome)
+def pytest_collection_finish(session):
+    for item in session.items: note(item.nodeid, "selected")
 def pytest_runtest_logreport(report):
-    if report.when == "call" or not report.passed: _note(report, report.when + " " + report.outcome)
-'''
+    if report.when == "call" or not report.passed: note(report.nodeid, report.when + " " + report.outcome)
+"""
+
+
+class Run(NamedTuple):
+    """Of all suites of a case: pytest's exit codes, the tests it kept after collection and files that it could not
+    collect, and node id → outcome of the tests that ran. All relative to the root of the work tree."""
+
+    codes: list[int]
+    selected: set[str]
+    outcomes: dict[str, str]
 
 
 def root_of(case: Case, folder: Path) -> Path:
-    """The root of the work tree in which the tool is called."""
+    """The root of the work tree in which the tool is called; `folder` is where the case's repository was made."""
     return (folder / case.folder).resolve() if case.folder.startswith("..") else folder.resolve()
 
 
-def outcomes(case: Case, root: Path, scratch: Path, python: str, options: Sequence[str] = ()) -> dict[str, str]:
-    """Node id (relative to `root`) → outcome, of every test of every suite. `scratch`: a folder for this run."""
-    env = prepare(case, root, scratch)
-    for suite in case.suites:
-        command = [python, "-P", "-m", "pytest", "-p", "outcomes_plugin", "-p", "no:cacheprovider", "-q",
-                   "--continue-on-collection-errors", *options]
-        subprocess.run(command, cwd=root / suite, env=env, capture_output=True, check=False)
-    lines = (scratch / "outcomes").read_text("utf-8").splitlines() if (scratch / "outcomes").exists() else []
-    return {name.removeprefix(f"{root}/"): outcome for name, outcome in map(json.loads, lines)}
+def run_pytest(
+    case: Case, root: Path, python: str, options: Sequence[str] = (), suites: Sequence[str] = ()
+) -> Run:
+    """Run pytest in each suite of a case, or in these; `python` is the interpreter, `options` are pytest's."""
+    with tempfile.TemporaryDirectory() as name:
+        site = Path(name)
+        (site / "suite_run_plugin.py").write_text(PLUGIN)
+        env = environment(case.env)
+        env |= {
+            "SUITE_RUN": str(site / "lines"),
+            "PATH": f"{site / 'bin'}:{env['PATH']}",
+            "PYTHONPATH": ":".join([name, *(source for project in case.installed for source in install(root / project, site))]),
+        }
+        fixed = ["-p", "suite_run_plugin", "--continue-on-collection-errors", "-q", "-o", f"cache_dir={site / 'cache'}"]
+        command = [python, "-P", "-m", "pytest", *fixed, *options]
+        codes = [
+            subprocess.run(command, cwd=root / suite, env=env, capture_output=True, check=False).returncode
+            for suite in suites or case.suites
+        ]
+        text = (site / "lines").read_text("utf-8") if (site / "lines").exists() else ""
+    lines = [(path.removeprefix(f"{root}/"), what) for path, what in map(json.loads, text.splitlines())]
+    selected = {path for path, what in lines if what in ("selected", "collection failed")}
+    return Run(codes, selected, {path: what for path, what in lines if what != "selected"})
 
 
-def prepare(case: Case, root: Path, scratch: Path) -> dict[str, str]:
-    """The environment in which the case's projects are installed; `$OUTCOMES` is where outcomes will be written."""
-    scratch.mkdir()
-    (scratch / "outcomes_plugin.py").write_text(OUTCOMES_PLUGIN)
-    sources = [str(source) for project in case.installed for source in install(root / project, scratch)]
-    env = environment()
-    return env | {
-        "OUTCOMES": str(scratch / "outcomes"),
-        "PATH": f"{scratch / 'bin'}:{env['PATH']}",
-        "PYTHONPATH": ":".join([str(scratch), *sources]),
-    }
-
-
-def install(project: Path, site: Path) -> list[Path]:
+def install(project: Path, site: Path) -> list[str]:
     """What an editable install does: metadata into `site`, scripts into `site/bin`. Returns the source roots."""
     config = tomllib.loads((project / "pyproject.toml").read_text("utf-8"))
-    metadata = config["project"]
-    info = site / f"{metadata['name'].replace('-', '_')}-{metadata['version']}.dist-info"
+    name, version = config["project"]["name"], config["project"]["version"]
+    scripts = config["project"].get("scripts", {})
+    info = site / f"{name.replace('-', '_')}-{version}.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {metadata['name']}\nVersion: {metadata['version']}\n")
-    groups = {"console_scripts": metadata.get("scripts", {}), **metadata.get("entry-points", {})}
-    lines = [f"[{group}]\n" + "".join(f"{name} = {where}\n" for name, where in group_points.items())
-             for group, group_points in groups.items()]
-    (info / "entry_points.txt").write_text("\n".join(lines))
-    for name, where in groups["console_scripts"].items():
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    groups = {"console_scripts": scripts, **config["project"].get("entry-points", {})}
+    (info / "entry_points.txt").write_text("".join(map(entry_points, groups, groups.values())))
+    for script, where in scripts.items():
         module, _, function = where.partition(":")
-        script = site / "bin" / name
-        script.parent.mkdir(exist_ok=True)
-        script.write_text(f"#!/usr/bin/env python3\nfrom {module} import {function}\n{function}()\n")
-        script.chmod(0o755)
+        path = site / "bin" / script
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/usr/bin/env python3\nfrom {module} import {function}\n{function}()\n")
+        path.chmod(0o755)
     found = config.get("tool", {}).get("setuptools", {}).get("packages", {}).get("find", {}).get("where")
-    return [project / root for root in found or (["src"] if (project / "src").is_dir() else ["."])]
+    roots = found or (["src"] if (project / "src").is_dir() else ["."])
+    return [str(project / root) for root in roots]
+
+
+def entry_points(group: str, points: Mapping[str, str]) -> str:
+    """A section of entry_points.txt."""
+    return f"[{group}]\n" + "".join(f"{name} = {where}\n" for name, where in points.items())

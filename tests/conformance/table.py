@@ -25,7 +25,8 @@ Every repository also gets, unless the case gives the path itself, a pyproject.t
 and bystander/test_bystander.py, which nothing ties to anything: a case that neither asks for all nor names it
 says that it is not selected. (`bystander: free`: may be selected. `bystander: absent`: not there.)
 
-For Greenline alone: `complete: false` (the answer says that it is a superset), `exit: 3`, `warning: text`.
+For Greenline alone: `complete: false` (the answer says that it is a superset), `exit: 3`, `warning: text`;
+`own: true` for a case about Greenline's own options and configuration, which other tools are not asked about.
 For caches: `warm: [arguments, …]` calls the tool so often before the edit, `between: […]` after it,
 `at_once: 2` asks that many at the same time, `same_mtime: true` gives edited files their old time back.
 For validate.py: `suites: [folder]` where pytest runs (default: the root), `installed: [project folder]` what
@@ -70,6 +71,7 @@ Edit = Mapping[str, str | Mapping[str, str] | None]
 class Case(NamedTuple):
     """One row of the table; the fields are described at the top of this file."""
 
+    group: str
     number: str
     title: str
     files: Mapping[str, str | None]
@@ -94,6 +96,7 @@ class Case(NamedTuple):
     warm: Sequence[Sequence[str]] = ()
     between: Sequence[Sequence[str]] = ()
     at_once: int = 1
+    own: bool = False
     same_mtime: bool = False
     suites: Sequence[str] = (".",)
     installed: Sequence[str] = ()
@@ -135,7 +138,7 @@ def read(row: dict[str, Any], file: Path) -> Case:
     unknown = row.keys() - set(Case._fields)
     if unknown:
         raise ValueError(f"{file.name}, case {number}: unknown keys {', '.join(sorted(unknown))}")
-    case = Case(number, title, **row)
+    case = Case(file.stem.partition("-")[2], number, title, **row)
     if not (case.selected or case.not_selected or case.all is not None):
         raise ValueError(f"{file.name}, case {number}: expects nothing")
     if case.flips is not True and not case.why:

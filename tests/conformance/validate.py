@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from suite_run import outcomes, root_of
+from suite_run import root_of, run_pytest
 from table import Case, covers, files_with_tests, load, write_base, write_change
 
 
@@ -48,13 +48,12 @@ def main() -> int:
 def check(case: Case, python: str) -> list[str]:
     """What is not true about a case."""
     with tempfile.TemporaryDirectory() as scratch:
-        place = Path(scratch).resolve()
-        folder = place / "repository"
+        folder = Path(scratch).resolve() / "repository"
         base = write_base(case, folder)
-        before = outcomes(case, folder, place / "before", python)
+        before = run_pytest(case, folder, python).outcomes
         write_change(case, folder, base)
         root = root_of(case, folder)
-        after = outcomes(case, root, place / "after", python)
+        after = run_pytest(case, root, python).outcomes
         there = {path.relative_to(root).as_posix() for path in root.rglob("*.*")}
         tests = files_with_tests(root)
     different = {test for test in before.keys() | after.keys() if before.get(test) != after.get(test)}

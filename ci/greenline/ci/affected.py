@@ -28,6 +28,9 @@ class Request(NamedTuple):
     reasons: bool = True
 
 
+NOW = Request()
+
+
 class Test(NamedTuple):
     """A test file of the answer. ``node_ids``: "test_x", "TestC::test_m", or None for the whole file."""
 
@@ -40,7 +43,7 @@ class Test(NamedTuple):
 class Answer(NamedTuple):
     """The tests to run.
 
-    ``complete``: exactly what the rules select; False: a superset, because something could not be told, and
+    ``complete``: exactly what the rules select; False: a superset, because something could not be told:
     ``warnings`` say what. ``everything``: why all tests are selected, or None. ``total``: test files there are.
     """
 
@@ -55,9 +58,47 @@ class Answer(NamedTuple):
     suite_roots: dict[str, str]  # name → rootdir, relative to ``root``
 
 
+class Change(NamedTuple):
+    """The change that a request means. Without a base there is no graph: ``opened`` is None and ``how`` says why."""
+
+    workspace: Workspace
+    config: configuration.Config
+    opened: Opened | None
+    base: str | None
+    how: str
+    hint: str | None = None
+
+
+def change_of(
+    folder: str | None = None,
+    request: Request = NOW,
+    progress: Progress | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> Change:
+    """Find the base and open the graph. Raises :class:`GreenlineError` for wrong input, also outside a repository."""
+    workspace = find(folder)
+    config = configuration.load(workspace.root, workspace.cache)
+    if environment.get(SWITCH, config.selection).lower() in ("off", "0", "false", "no"):
+        where = f"${SWITCH}" if SWITCH in environment else "greenline.yaml"
+        return Change(workspace, config, None, None, f"selection is off ({where})")
+    head = request.head
+    if head is not None:
+        head = workspace.resolve(head)
+        if head is None:
+            raise GreenlineError(f"--head: git knows no commit {request.head!r}", "git fetch it first")
+    base = find_base(workspace, config.base, request.base, request.base_exact, head or "HEAD", environment)
+    if base.commit is None:
+        return Change(workspace, config, None, None, base.how, base.hint or "")
+    try:
+        opened = open_change(workspace, config, base.commit, head, progress)
+    except GitError as error:
+        return Change(workspace, config, None, base.commit, error.message, error.hint or "")
+    return Change(workspace, config, opened, base.commit, base.how)
+
+
 def affected(
     folder: str | None = None,
-    request: Request = Request(),
+    request: Request = NOW,
     progress: Progress | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> Answer:
@@ -66,31 +107,27 @@ def affected(
     Without a repository, a base or a usable git, the answer is every test, never none.
     """
     try:
-        workspace = find(folder)
+        change = change_of(folder, request, progress, environment)
     except NotARepository as error:
-        return _without_git(os.path.realpath(folder or os.getcwd()), request, error)
-    config = configuration.load(workspace.root, workspace.cache)
-    off = environment.get(SWITCH, config.selection).lower() in ("off", "0", "false", "no")
-    if off:
-        where = f"${SWITCH}" if SWITCH in environment else "greenline.yaml"
-        return _everything(workspace, config, request, f"selection is off ({where})", [], None)
-    if request.head is not None:
-        commit = workspace.resolve(request.head)
-        if commit is None:
-            raise GreenlineError(f"--head: git knows no commit {request.head!r}", "git fetch it first")
-        request = request._replace(head=commit)
-    base = find_base(
-        workspace, config.base, request.base, request.base_exact, request.head or "HEAD", environment
-    )
-    if base.commit is None:
-        warning = f"everything is selected: {base.how}" + (f"; {base.hint}" if base.hint else "")
-        return _everything(workspace, config, request, base.how, [warning], None)
+        root = os.path.realpath(folder or os.getcwd())
+        warning = _fallback(error.message, error.hint)
+        answer = _all_of(root, walk(root), configuration.load(root), request, error.message, [warning], None)
+        if not answer.total:
+            raise
+        return answer
+    if change.opened is not None:
+        return answer_of(change.opened, change.config, request, change.how)
+    warnings = [] if change.hint is None else [_fallback(change.how, change.hint)]
     try:
-        opened = open_change(workspace, config, base.commit, request.head, progress)
-    except GitError as error:
-        warning = f"everything is selected: {error.message}" + (f"; {error.hint}" if error.hint else "")
-        return _everything(workspace, config, request, error.message, [warning], base.commit)
-    return answer_of(opened, config, request, base.how)
+        paths = change.workspace.paths()
+    except GreenlineError as error:
+        paths = walk(change.workspace.root)
+        warnings.append(f"{error.message}; looked at the folder instead")
+    return _all_of(change.workspace.root, paths, change.config, request, change.how, warnings, change.base)
+
+
+def _fallback(message: str, hint: str | None) -> str:
+    return f"everything is selected: {message}" + (f"; {hint}" if hint else "")
 
 
 def answer_of(opened: Opened, config: configuration.Config, request: Request, how: str) -> Answer:
@@ -115,31 +152,9 @@ def answer_of(opened: Opened, config: configuration.Config, request: Request, ho
 
 
 NO_TESTS = (
-    "no test file was found; Greenline looks for what pytest would collect: see testpaths and python_files in pytest's"
-    " configuration, or name suites in greenline.yaml"
+    "no test file was found; Greenline looks for what pytest would collect: see testpaths and python_files in"
+    " pytest's configuration, or name suites in greenline.yaml"
 )
-
-
-def _everything(
-    workspace: Workspace,
-    config: configuration.Config,
-    request: Request,
-    reason: str,
-    warnings: list[str],
-    base: str | None,
-) -> Answer:
-    try:
-        paths = workspace.paths()
-    except GreenlineError as error:
-        paths = walk(workspace.root)
-        warnings = [*warnings, f"{error.message}; looked at the folder instead"]
-    return _all_of(workspace.root, paths, config, request, reason, warnings, base)
-
-
-def _without_git(folder: str, request: Request, error: NotARepository) -> Answer:
-    config = configuration.load(folder)
-    warning = f"everything is selected: {error.message}" + (f"; {error.hint}" if error.hint else "")
-    return _all_of(folder, walk(folder), config, request, error.message, [warning], None)
 
 
 def _all_of(

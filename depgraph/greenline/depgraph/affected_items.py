@@ -56,6 +56,9 @@ def affected_tests(
         return Items((), True, {"": reason}, frozenset(name for refs in mentions for name in refs.symbols))
     file = _File(trees, mentions, python_functions, python_classes)
     seeds: dict[str, str | None] = dict.fromkeys(delta.changed)
+    for refs in mentions:  # a fixture that went had a name too
+        for name in delta.changed & refs.symbols.keys():
+            seeds.update((other, name) for other in refs.symbols[name].provides if other not in seeds)
     reached = blocks.reach(mentions[0], seeds, file.is_part)
     if fixture := next((name for name in reached.found if name in file.fixtures), None):
         for name in file.unseen_requesters(outer_requests):

@@ -113,7 +113,7 @@ def load(root: str | os.PathLike[str], cache_dir: str | os.PathLike[str] | None 
     except OSError as error:
         raise _unusable(f"cannot be read: {error.strerror}", f"{FILE} must be a readable file") from None
     if cache_dir is None:
-        return _build(parse(data))
+        return build(parse(data))
 
     import hashlib
     import marshal
@@ -127,7 +127,7 @@ def load(root: str | os.PathLike[str], cache_dir: str | os.PathLike[str] | None 
         values = parse(data)
         if cachefile.write(cached, {"values": marshal.dumps(values)}):
             cachefile.prune(folder, "config", keep=4)
-    return _build(values)
+    return build(values)
 
 
 def _from_cache(path: str) -> Any:
@@ -141,7 +141,7 @@ def _from_cache(path: str) -> Any:
         return None
 
 
-def _build(values: Any) -> Config:
+def build(values: Any) -> Config:
     """The tree of valid values: what parse() gave."""
 
     def texts(value: str | list[str]) -> tuple[str, ...]:

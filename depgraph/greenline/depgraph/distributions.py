@@ -68,9 +68,9 @@ def unexplained(
     ``required_by``: distribution → distributions that require it (`ManifestDelta.required_by`);
     ``is_imported``: whether a first-party file imports this name.
 
-    A distribution is explained if it, or one that requires it, is imported, or if only developer tools require
-    it. Otherwise its import name was guessed wrong, or something loads it by its name: a database driver, a
-    plugin, a command.
+    A distribution is explained if it, or one that requires it, is imported, or if only developer tools
+    require it. Otherwise its import name was guessed wrong, or something loads it by its name: a database
+    driver, a plugin, a command.
     """
     found = set()
     for name in changed:

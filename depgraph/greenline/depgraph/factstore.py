@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from greenline.depgraph import cachefile
-from greenline.depgraph.scan import Facts, scan, scan_notebook
+from greenline.depgraph.notebooks import notebook_source
+from greenline.depgraph.scan import Facts, scan
 
 FORK_FROM = 400  # files; below, a second process costs more than it saves
 PACKS = 6  # how many packs may lie in the folder
@@ -89,7 +90,7 @@ def scan_version(data: bytes | None, path: str) -> Facts:
     if data is None:
         return scan(b"\0unreadable")
     if path.endswith(".ipynb"):
-        return scan_notebook(data)
+        return scan(notebook_source(data))
     return scan(data, path.endswith("__init__.py"))
 
 

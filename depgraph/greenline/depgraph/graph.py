@@ -152,6 +152,10 @@ class Graph:
                 found.update(nodes)
         return found
 
+    def modules(self) -> Modules:
+        """Module names and the nodes that define them."""
+        return _Overlaid(self.snapshot.modules(), self._names)
+
     def names(self, path: str) -> list[ModuleName]:
         return self.layout.names(path)
 
@@ -165,7 +169,7 @@ class Graph:
         new_names = self._new_names(added)
         for node, (name, root, loose) in new_names:
             self._names.setdefault(name, []).append(Definer(node, root, loose))
-        resolver = Resolver(_Overlaid(self.snapshot.modules(), self._names))
+        resolver = Resolver(self.modules())
         scripts = ScriptPaths(self.path(node) for node in range(len(self)))
         for version in versions:
             self._lay_file(version, resolver, scripts)

@@ -32,6 +32,14 @@ RUNTIME, FUNCTION, TYPE_CHECKING, GUARDED = 0, 1, 2, 3
 Names = list[list[str]]
 """Imported names by kind, in no particular order, possibly repeated: ``Names[RUNTIME] == ["os", "a.b", "..x.y"]``."""
 
+
+class Statements(NamedTuple):
+    """What the statements import, and whether ``import`` may also be a part of other words, as in import_module."""
+
+    names: Names
+    other_words: bool
+
+
 # What surrounds a statement, as bits. UNSURE: a condition that only ast can judge.
 _CHECKING, _FUNCTION, _GUARDED, _UNSURE = 4, 2, 1, 8
 _KIND = (RUNTIME, GUARDED, FUNCTION, FUNCTION, TYPE_CHECKING, TYPE_CHECKING, TYPE_CHECKING, TYPE_CHECKING)
@@ -47,36 +55,45 @@ def _verbose(pattern: str, flags: int = 0) -> re.Pattern[bytes]:
 def _string(quote: str, other: str) -> str:
     """A string literal from its opening quote on.
 
-    An f-string (its prefix ends in f, fr or, for templates, t, tr) must show where its replacement fields end, because
-    from Python 3.12 on a field may hold the very quote that surrounds it. A field with simple strings and one level of
-    nested braces is understood; anything else does not match, which leaves a quote in the code.
+    An f-string must show where its replacement fields end, because from Python 3.12 on a field may hold the very quote
+    that surrounds it. A field with simple strings and one level of nested braces is understood. Anything else does not
+    match, which leaves a quote in the code.
     """
+    triple = quote * 3
+    lone = rf"{quote}(?!{quote}{quote})"  # in a string with three quotes
     plain = rf"""
-        (?<![fFtT]{quote})(?<![fFtT][rR]{quote})
-        (?: {quote}{quote} [^{quote}\\]*+ (?: (?: \\. | {quote}(?!{quote}{quote}) ) [^{quote}\\]*+ )*+ {quote}{quote}{quote}
-          | [^{quote}\\\n]*+ (?: \\. [^{quote}\\\n]*+ )*+ {quote} )"""
+        {quote}{quote} [^{quote}\\]*+ (?: (?: \\. | {lone} ) [^{quote}\\]*+ )*+ {triple}
+        | [^{quote}\\\n]*+ (?: \\. [^{quote}\\\n]*+ )*+ {quote}"""
 
-    def formatted(newline: str, inner: str, end: str) -> str:
-        string = rf"{other}(?!{other}{other})[^'\"\\{{}}\n]*{other}{inner}"
-        part = rf"(?: [^'\"\\{{}}\#{newline}]++ | {string} )*+"
-        field = rf"\{{ (?: [\w.]+ (?:![rsa])? : (?: [^'\"\\{{}}{newline}]++ | \{{[\w.]+\}} )* | {part} (?: \{{ {part} \}} {part} )*+ ) \}}"
-        single = rf"| {quote}(?!{quote}{quote})" if end != quote else ""
-        return rf"(?: [^{quote}\\{newline}{{}}]++ | \\(?: [^{{}}] | (?=[{{}}]) ) | \{{\{{ | \}}\}} | {field} {single} )*+ {end}"
+    def formatted(newline: str, in_field: str = "", in_text: str = "") -> str:
+        string = rf"{other}(?!{other}{other})[^'\"\\{{}}\n]*{other}{in_field}"
+        expression = rf"(?: [^'\"\\{{}}\#{newline}]++ | {string} )*+"
+        field = rf"""
+            \{{ (?: [\w.]+ (?:![rsa])? : (?: [^'\"\\{{}}{newline}]++ | \{{[\w.]+\}} )*
+                  | {expression} (?: \{{ {expression} \}} {expression} )*+ ) \}}"""
+        return rf"(?: [^{quote}\\{newline}{{}}]++ | \\(?:[^{{}}]|(?=[{{}}])) | \{{\{{ | \}}\}} | {field} {in_text} )*+"
 
-    triple = f"{quote}{quote} " + formatted("", rf"| {quote}(?!{quote}{quote})[^'\"\\{{}}\n]*{quote}", quote * 3)
-    return rf"{quote} (?: {plain} | {triple} | (?!{quote}{quote}) {formatted(chr(92) + 'n', '', quote)} )"
+    in_triple = formatted("", rf"| {lone}[^'\"\\{{}}\n]*{quote}", f"| {lone}")
+    in_single = formatted(r"\n")
+    return rf"""{quote} (?:
+        (?<![fFtT]{quote}) (?<![fFtT][rR]{quote}) (?: {plain} )
+        | {quote}{quote} {in_triple} {triple}
+        | (?!{quote}{quote}) {in_single} {quote} )"""
 
 
-# The two control characters cannot occur in valid code. With them the engine looks for a token's first character in
-# a bit set, which is twice as fast as comparing with three of them.
-TOKEN = _verbose(rf"({_string(chr(34), chr(39))} | \#[^\n]* | {_string(chr(39), chr(34))} | \x01 | \x7f)", re.DOTALL)
+# The two control characters never occur in valid code. With them the engine looks for the first character of a token
+# in a bit set, which is twice as fast as to compare with three characters.
+TOKEN = _verbose(
+    rf"({_string(chr(34), chr(39))} | \#[^\n]* | {_string(chr(39), chr(34))} | \x01 | \x7f)", re.DOTALL
+)
 
 
 class Code(NamedTuple):
-    """A file's text without its strings and comments.
+    """A file's code, and its strings and comments.
 
-    ``parts`` alternates between code and tokens, as they stand in the file. ``exact`` is False where strings and
-    comments could not be told for sure; then the rest means nothing.
+    ``text`` is the code; it starts with an additional newline, and ``"`` stands for each string or comment. ``parts``
+    alternates between code and tokens. ``exact`` is False where the tokens could not be told for sure; then the rest
+    means nothing.
     """
 
     text: bytes
@@ -85,8 +102,9 @@ class Code(NamedTuple):
 
 
 def split(source: bytes) -> Code:
-    """Separate code from strings and comments. ``source`` has ``\\n`` newlines and an ASCII-compatible encoding."""
+    """Separate code from strings and comments. ``source`` has ``\n`` newlines and an ASCII-compatible encoding."""
     parts = TOKEN.split(source)
+    parts[0] = b"\n" + parts[0]
     text = b'"'.join(parts[::2])
     exact = text.count(b'"') == len(parts) // 2 and b"'" not in text and b"\0" not in source
     if b"\\" in text:
@@ -96,55 +114,50 @@ def split(source: bytes) -> Code:
 
 # -- 1: expressions --------------------------------------------------------------------------------------
 
-_NAME = r"[A-Za-z_]\w*"
-_AS = rf"(?:[ \t\f]+as[ \t\f]+{_NAME})?"
-_DOTTED = rf"{_NAME}(?:\.{_NAME})*{_AS}"
-_LIST = rf"{_NAME}{_AS}(?:[ \t\f]*,[ \t\f]*{_NAME}{_AS})*"
-_ITEM = rf'{_NAME}(?:[\s"]+as[\s"]+{_NAME})?'
-_STATEMENT = rf"""
-    (?: import[ \t\f]+ ({_DOTTED} (?: [ \t\f]*,[ \t\f]* {_DOTTED} )*)
-      | from[ \t\f]+ (\.*{_NAME}(?:\.{_NAME})*|\.+) [ \t\f]+import
-        (?: [ \t\f]* (\* | \( [\s"]* {_ITEM} (?: [\s"]*,[\s"]* {_ITEM} )* [\s"]* ,? [\s"]* \)) | [ \t\f]+ ({_LIST}) ) )
-    (?= [ \t\f"]* (?: [;\n] | \Z) )"""
+# Loose where Python is strict: in code that parses, nothing else can stand there.
+_STATEMENT = r"""
+    (?: from[ \t\f]+([\w.]++)[ \t\f]+import\b [ \t\f]*(\([\w,\s"]++\)|[\w, \t\f]++|\*) | import[ \t\f]+([\w., \t\f]++) )
+    [ \t\f"]* (?=[;\n]|\Z)"""
 _AT_MARGIN = _verbose(rf"\n{_STATEMENT}")
 _LINE = _verbose(
     rf"""\n([ \t]*) (?: {_STATEMENT}
-    | (?:async[ \t]+)? (if|elif|else|try|except|finally|for|while|with|def|class|match|case) \b ([^\n]*) )"""
+    | (?:async[ \t]+)? (if|elif|else|try|except|finally|for|while|with|def|class|match|case)(?![\w\x80-\xff]) ([^\n]*) )"""
 )
-_IMPORT = re.compile(rb"import\b(?<!\wimport)")
+_WORD = re.compile(rb"import\b(?<!\wimport)")
 _SPLIT_INDENT = re.compile(rb"\n[ \t]*\f[ \t\f]*[^ \t\f\n]")
 _TO_SPACES = bytes.maketrans(b',()"', b"    ")
 
 _CHECK = _verbose(r'[ \t]*(not[ \t]+)?(?:\w+\.)*TYPE_CHECKING[ \t]*:[ \t\f"]*\Z')
-_PLATFORM = _verbose(r"[ \t]*(?:not[ \t]+)?(?:sys\.(?:platform|version_info|hexversion)|os\.name|platform\.\w+)\b")
+_PLATFORM = _verbose(
+    r"[ \t]*(?:not[ \t]+)?(?:sys\.(?:platform|version_info|hexversion)|os\.name|platform\.\w+)\b"
+)
 _JUDGE = _verbose(r"TYPE_CHECKING|platform|version_info|hexversion|\bos\b|[\x80-\xff]")
 
 
-def of_code(code: Code) -> Names | None:
+def of_code(code: Code) -> Statements | None:
     """Imported names, or None where the expressions cannot prove them."""
     if not code.exact:
         return None
-    text = b"\n" + code.text
-    # `import_module` and such make the first number too high, so it can prove, but not refute.
-    total = text.count(b"import")
-    statements = _AT_MARGIN.findall(text)
-    if total != len(statements):
-        total = len(_IMPORT.findall(text))
-    if total == len(statements):
-        return [_expand(statements), [], [], []]
-    return _of_lines(text, total)
+    text = code.text
+    words = text.count(b"import")
+    found = _AT_MARGIN.findall(text)
+    if len(found) == words:
+        return Statements([_expand(found), [], [], []], False)
+    total = len(_WORD.findall(text))
+    kinds = [found, [], [], []] if len(found) == total else _of_lines(text, total)
+    return Statements([_expand(found) for found in kinds], words != total) if kinds else None
 
 
-def _of_lines(text: bytes, total: int) -> Names | None:
-    """The same for a file with indented imports: follow the lines that open blocks."""
+def _of_lines(text: bytes, total: int) -> list[list[tuple[bytes, bytes, bytes]]] | None:
+    """The statements of a file with indented imports, by kind: follow the lines that open blocks."""
     if b"\f" in text and _SPLIT_INDENT.search(text):
         return None
-    statements: list[list[tuple[bytes, bytes, bytes, bytes]]] = [[], [], [], []]
+    kinds: list[list[tuple[bytes, bytes, bytes]]] = [[], [], [], []]
     blocks: list[_Block] = []
     depth = at = 0
     tabs = b"\t" in text
     for match in _LINE.finditer(text):
-        indent, plain, base, group, names, keyword, rest = match.groups(b"")
+        indent, base, names, plain, keyword, rest = match.groups(b"")
         if keyword in _ALSO_IN_BRACKETS:
             start = match.start()
             depth += _brackets(text, at, start)
@@ -161,13 +174,13 @@ def _of_lines(text: bytes, total: int) -> Names | None:
             if block is None:
                 return None
             blocks.append(block)
-            continue
-        if around & _UNSURE:
+        elif around & _UNSURE:
             return None
-        statements[_KIND[around]].append((plain, base, group, names))
-        total -= 1
-        if not total:
-            return [_expand(found) for found in statements]
+        else:
+            kinds[_KIND[around]].append((base, names, plain))
+            total -= 1
+            if not total:
+                return kinds
     return None
 
 
@@ -219,20 +232,20 @@ def _condition(text: bytes) -> tuple[int, int]:
     return _UNSURE, _UNSURE
 
 
-def _expand(statements: Sequence[tuple[bytes, bytes, bytes, bytes]]) -> list[str]:
-    """Names of statements, each (names of an ``import``; or the module and the names, grouped or not, of a ``from``)."""
-    chunks = []
-    for plain, base, group, names in statements:
-        words = (plain or names or group).translate(_TO_SPACES).split()
+def _expand(statements: Sequence[tuple[bytes, bytes, bytes]]) -> list[str]:
+    """The names of statements: (module, names, "") of each ``from``, ("", "", names) of each ``import``."""
+    found = []
+    for base, names, plain in statements:
+        words = (names or plain).translate(_TO_SPACES).split()
         while b"as" in words:
             at = words.index(b"as")
             del words[at : at + 2]
         if base:
-            prefix = base if base[-1] == 46 else base + b"."
-            chunks.append(prefix + (b"\n" + prefix).join(words))
+            prefix = base if base[-1:] == b"." else base + b"."
+            found.append(prefix + (b"\n" + prefix).join(words))
         else:
-            chunks.append(b"\n".join(words))
-    return b"\n".join(chunks).decode().split("\n") if chunks else []
+            found += words
+    return b"\n".join(found).decode().split("\n") if found else []
 
 
 # -- 2: ast ----------------------------------------------------------------------------------------------
@@ -254,7 +267,7 @@ def parse(source: bytes | str) -> ast.Module | None:
         return None
 
 
-def of_source(source: bytes | str) -> Names | None:
+def of_source(source: bytes | str) -> Statements | None:
     """Imported names by ``ast``, or None for a file that this Python cannot parse."""
     tree = parse(source)
     if tree is None:
@@ -262,7 +275,7 @@ def of_source(source: bytes | str) -> Names | None:
     found: Names = [[], [], [], []]
     for statement in walk(tree):
         found[statement.kind] += statement.names
-    return found
+    return Statements(found, True)
 
 
 def walk(tree: ast.Module) -> Iterator[Import]:
@@ -285,7 +298,13 @@ def walk(tree: ast.Module) -> Iterator[Import]:
                 guarded = _GUARDED * any(map(_names_platform, _outside_strings(node.test)))
                 true, false = _requires_checking(node.test)
                 body, otherwise = around | guarded | _CHECKING * true, around | guarded | _CHECKING * false
-            for name, flags in (("body", body), ("handlers", body), ("cases", body), ("orelse", otherwise), ("finalbody", body)):
+            for name, flags in (
+                ("body", body),
+                ("handlers", body),
+                ("cases", body),
+                ("orelse", otherwise),
+                ("finalbody", body),
+            ):
                 inner = getattr(node, name, None)
                 if isinstance(inner, list):
                     todo.append((inner, flags))
@@ -327,13 +346,15 @@ _COMMENT = re.compile(rb"#[^\n]*")
 _ANY_NAME = re.compile(rb"[\w.\x80-\xff]+|\*")
 
 
-def of_anything(source: bytes) -> Names:
+def of_anything(source: bytes) -> Statements:
     """The names after every ``import`` in the text, in strings and comments too: never less than is imported."""
     found = []
     for dots, base, listed, plain in _ANYWHERE.findall(source.replace(b"\\\n", b" ")):
-        words = [word.decode(errors="replace") for word in _ANY_NAME.findall(_COMMENT.sub(b"", listed or plain))]
+        words = [
+            word.decode(errors="replace") for word in _ANY_NAME.findall(_COMMENT.sub(b"", listed or plain))
+        ]
         prefix = (dots + base).decode(errors="replace")
         if prefix and not prefix.endswith("."):
             prefix += "."
         found += [prefix + word for word in words or ["*"] if prefix or word != "*"]
-    return [found, [], [], []]
+    return Statements([found, [], [], []], True)

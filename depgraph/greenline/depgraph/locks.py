@@ -213,7 +213,8 @@ def _changed_members(old: Manifest, new: Manifest) -> dict[str, frozenset[str]]:
         reached = reach([start], *graphs)
         suspects = reach((edge.target for edge in changed if edge.source in reached), *graphs)
         always = reach([start], certain[0]) & reach([start], certain[1])
-        members.setdefault(member, set()).update(_project(node) for node in (suspects & reached) - always)
+        # An extra, name[extra], leads to what is installed: to name, and to what the extra adds.
+        members.setdefault(member, set()).update((suspects & reached) - always)
     known = old.entries.keys() | new.entries.keys()
     return {name: frozenset(found & known) for name, found in members.items() if found & known}
 

@@ -70,8 +70,8 @@ def parse_requirement(line: str) -> Requirement | None:
     match = _REQUIREMENT.match(line)
     if match is None:
         return None
-    extras = sorted(normalise(extra) for extra in re.findall(r"[\w.-]+", match["extras"] or ""))
-    specifier = sorted(filter(None, re.sub(r"\s", "", match["specifier"] or "").split(",")))
+    extras = sorted({normalise(extra) for extra in re.findall(r"[\w.-]+", match["extras"] or "")})
+    specifier = sorted({part for part in re.sub(r"\s", "", match["specifier"] or "").split(",") if part})
     marker = " ".join((match["marker"] or "").replace('"', "'").split())
     marker = re.sub(r"\s*([<>=!~]+|[()])\s*", r"\1", marker)
     return Requirement(normalise(match["name"]), canonical([extras, specifier, match["url"], marker]))

@@ -93,7 +93,9 @@ def read_config(path: str, data: bytes) -> Suite | None:
         options, arguments = _read_addopts(words.get("addopts", []))
         for override in options.get("-o", []) + options.get("--override-ini", []):
             key, _, value = override.partition("=")
-            words[key] = _words(value)
+            if key in ("python_files", "python_classes", "python_functions"):
+                before = _words(words.get(key, Suite._field_defaults[key]))  # pytest heeds it since 9.1
+                words[key] = [*before, *_words(value)]
     except ValueError as error:
         line = re.search(r"at line (\d+)", str(error)) or re.match(r"line (\d+): ", str(error))
         message = str(error).removeprefix(line[0]) if line else str(error)
@@ -167,7 +169,7 @@ class SuiteIndex:
         self._folders: dict[str, _Folder] = {}
 
     def suite_of(self, path: str) -> Suite | None:
-        """The suite that runs this file; for a file that none runs, the one with the deepest root around it."""
+        """The suite that runs this file; if none does, the one with the deepest root around it."""
         folder, _, name = path.rpartition("/")
         known = self._folder(folder)
         runners = (one for one in known.walkers if one.collects(path, name))

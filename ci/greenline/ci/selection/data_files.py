@@ -94,10 +94,9 @@ def judge_data(found: Found, state: FileState, rules: DataRules) -> None:
         for node in _nearest(found, folder):
             found.seed(node, f"lies near {path}, which nothing mentions by name")
     else:
-        found.all(f"{path}: nothing tells what reads it")
-        found.warnings.append(
-            f"{path}: nothing tells what reads it, so every test is selected;"
-            " say what it affects under 'data' in greenline.yaml, or list it under 'ignore'"
+        found.superset(
+            f"{path}: nothing tells what reads it",
+            "say what it affects under 'data' in greenline.yaml, or list it under 'ignore'",
         )
 
 

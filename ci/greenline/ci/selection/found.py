@@ -39,3 +39,8 @@ class Found:
     def all(self, why: str) -> None:
         """Everything is affected. The first reason is kept."""
         self.everything = self.everything or why
+
+    def superset(self, why: str, way_out: str) -> None:
+        """Everything, because it cannot be told; with what the user can do about it."""
+        self.all(why)
+        self.warnings.append(f"{why}: every test is selected; {way_out}")

@@ -14,7 +14,7 @@ from greenline.depgraph.affected_items import affected_tests
 from greenline.depgraph.blocks import Delta, closure, compare
 from greenline.depgraph.fixtures import FileFixtures, read_fixtures, requesters
 from greenline.depgraph.index import FileState
-from greenline.depgraph.scan import notebook_source
+from greenline.depgraph.notebooks import notebook_source
 from greenline.depgraph.snapshot import CONFTEST, DOC_READER, SOURCE_READER, TEST
 from greenline.depgraph.workspace import ABSENT
 
@@ -28,7 +28,7 @@ def judge(found: Found, state: FileState) -> None:
     old = found.opened.contents.get(path, state.base)
     new = found.opened.contents.get(path, state.head)
     if path.endswith(".ipynb"):
-        old, new = (None if data is None else notebook_source(data) or data for data in (old, new))
+        old, new = (None if data is None else notebook_source(data) for data in (old, new))
     delta = compare(old, new)
     node = graph.node(path)
     flags = graph.flags(node) if node >= 0 else 0

@@ -6,7 +6,6 @@ graph then carries what was found to the tests. What cannot be judged selects ev
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from greenline.ci.selection import data_files, manifests, python_files
@@ -39,6 +38,8 @@ class Selection(NamedTuple):
     total: int  # test files there are
     everything: str | None
     warnings: list[str]
+    seeds: dict[int, str]  # node of the graph → why it may behave differently
+    through: dict[int, int]  # node reached from a seed → the next node towards it; empty without ``reasons``
 
 
 def select(opened: Opened, config: Config, reasons: bool = True) -> Selection:
@@ -54,11 +55,13 @@ def select(opened: Opened, config: Config, reasons: bool = True) -> Selection:
     gone = {state.path for state in opened.changes if state.head == ABSENT}
     tests = {node: path for node, path in tests.items() if path not in gone}
     if found.everything:
-        chosen = [SelectedTest(path, None, found.everything) for path in tests.values()]
+        chosen, through = [SelectedTest(path, None, found.everything) for path in tests.values()], {}
     else:
         _always(found, config, tests)
-        chosen = _collect(found, tests, reasons)
-    return Selection(sorted(chosen), len(tests), found.everything, [*opened.warnings, *found.warnings])
+        through = graph.chains(found.seeds) if reasons else {}
+        chosen = _collect(found, tests, through)
+    warnings = [*opened.warnings, *found.warnings]
+    return Selection(sorted(chosen), len(tests), found.everything, warnings, found.seeds, through)
 
 
 def _judge(found: Found, state: FileState, rules: data_files.DataRules) -> None:
@@ -89,13 +92,9 @@ def _pytest_configuration(found: Found, state: FileState) -> None:
         except Exception as error:  # SuiteError: pytest would refuse it
             found.all(f"{state.path}: pytest cannot read it ({error})")
             return
-    if sides[0] != sides[1] or _raw_options(found, state) is not None:
+    if sides[0] != sides[1]:
         root = state.path.rpartition("/")[0]
         found.suites[root] = f"{state.path}: pytest's configuration changed"
-
-
-def _raw_options(found: Found, state: FileState) -> str | None:
-    return None
 
 
 def _stub(found: Found, state: FileState) -> None:
@@ -109,10 +108,9 @@ def _stub(found: Found, state: FileState) -> None:
 def _native(found: Found, state: FileState, rules: data_files.DataRules) -> None:
     if any(matches(state.path) for matches, _, _ in rules.edges):
         return
-    found.all(f"{state.path}: compiled code")
-    found.warnings.append(
-        f"{state.path}: compiled code, so every test is selected; name the modules that are built from it under"
-        " 'edges' in greenline.yaml"
+    found.superset(
+        f"{state.path}: compiled code",
+        "name the modules that are built from it under 'edges' in greenline.yaml",
     )
 
 
@@ -126,20 +124,16 @@ def _always(found: Found, config: Config, tests: dict[int, str]) -> None:
             found.seed(node, "always runs")
 
 
-def _collect(found: Found, tests: dict[int, str], reasons: bool) -> list[SelectedTest]:
+def _collect(found: Found, tests: dict[int, str], through: dict[int, int]) -> list[SelectedTest]:
+    """What was found directly, and what the graph leads to. ``through``: chains, or {} for no reasons."""
     graph = found.graph
     chosen = {path: SelectedTest(path, node_ids, why) for path, (node_ids, why) in found.direct.items()}
-    reached: Iterable[int]
-    if reasons:
-        through = graph.chains(found.seeds)
-        reached = through.keys()
-    else:
-        reached = graph.dependents(found.seeds)
+    reached = set(through) or graph.dependents(found.seeds)
     for node in reached:
         path = tests.get(node)
         if path is not None and (path not in chosen or chosen[path].node_ids is not None):
-            chosen[path] = SelectedTest(path, None, _explain(found, through, node) if reasons else "")
-    for suite, why in _affected_suites(found, set(reached)):
+            chosen[path] = SelectedTest(path, None, _explain(found, through, node) if through else "")
+    for suite, why in _affected_suites(found, reached):
         for path in tests.values():
             if path not in chosen or chosen[path].node_ids is not None:
                 owner = graph.suites.suite_of(path)

@@ -88,7 +88,7 @@ def as_json(answer: Answer) -> dict[str, Any]:
             {
                 "path": test.path,
                 "suite": test.suite,
-                "nodeids": None if test.node_ids is None else list(test.node_ids),
+                "nodeids": None if test.node_ids is None else [f"{test.path}::{each}" for each in test.node_ids],
                 "reason": test.reason,
             }
             for test in answer.tests

@@ -7,17 +7,17 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import click
 
 from greenline.ci.environment import find_base
-from greenline.depgraph import config, index, workspace
+from greenline.depgraph import cachefile, config, index, workspace
 from greenline.depgraph.errors import GreenlineError
 from greenline.depgraph.globs import matcher
+from greenline.depgraph.suites import SuiteIndex
 from greenline.depgraph.workspace import Workspace
 
 _OLDEST_GIT = (2, 25)
@@ -50,13 +50,14 @@ def command(layout: str) -> int:
         click.echo(json.dumps(answer, indent=2))
     else:
         for check, state, message, hint in findings:
-            click.echo(f"{state:<7} {check:<12} {message}" + (f"\n{'':21}{hint}" if hint else ""))
+            lines = [*message.splitlines(), *([hint] if hint else [])]
+            click.echo(f"{state:<7} {check:<14} " + f"\n{'':23}".join(lines))
     click.echo(f"{states[OK]} ok, {states[ADVICE]} advice, {states[BROKEN]} broken", err=True)
     return 1 if states[BROKEN] else 0
 
 
 def examine() -> Iterator[Finding]:
-    """All checks of the repository around the current folder, in the order in which they depend on each other."""
+    """All checks of the repository around the current folder, in the order in which one needs the other."""
     version = ".".join(map(str, sys.version_info[:3]))
     yield Finding("python", OK, f"{version} at {sys.executable}")
     git = _git_version()
@@ -79,18 +80,22 @@ def examine() -> Iterator[Finding]:
     listed = repository.git("ls-files", "--cached", "--others", "--exclude-standard", "-z").split("\0")[:-1]
     yield from _configuration(repository, settings, listed)
     yield _base(repository, settings)
-    yield from _suites(repository, settings)
-    yield from _pytest(repository, settings)
+    yield from _suites(repository, settings, listed)
     yield _cache(repository)
     yield from _contents(repository)
     yield from _speed(repository, len(listed))
     switches = sorted(name for name in os.environ if name.startswith("GREENLINE_"))
     if switches:
         yield Finding("environment", OK, ", ".join(f"{name}={os.environ[name]}" for name in switches))
+    yield from _pytest(repository, settings)
+
+
+def _advice(check: str, message: str, hint: str | None = None) -> Finding:
+    return Finding(check, ADVICE, message, hint)
 
 
 def _broken(check: str, error: GreenlineError) -> Finding:
-    return Finding(check, BROKEN, error.message.replace("\n", "\n" + " " * 21), error.hint)
+    return Finding(check, BROKEN, error.message, error.hint)
 
 
 def _git_version() -> Finding:
@@ -114,61 +119,57 @@ def _repository(repository: Workspace, head: str) -> Finding:
 def _clone(repository: Workspace) -> Iterator[Finding]:
     """What is missing from this clone, or more than one repository."""
     if repository.is_shallow():
-        yield Finding(
-            "clone", ADVICE, "shallow: a base commit may be missing, and then everything is selected",
-            "git fetch --unshallow",
-        )  # fmt: skip
-    if _setting(repository, "--get-regexp", r"^remote\..*\.promisor$"):
-        yield Finding(
-            "clone", ADVICE, "partial: files that are not here are not fetched, and count as changed",
-            "a clone without --filter",
-        )  # fmt: skip
-    if _setting(repository, "--bool", "core.sparseCheckout") == "true":
-        yield Finding("clone", ADVICE, "sparse: code outside the sparse checkout is read from the index",
-                      "git sparse-checkout disable")  # fmt: skip
-    modules = [
-        entry.split("\t", 1)[1]
-        for entry in repository.git("ls-files", "--stage", "-z").split("\0")
-        if entry.startswith(workspace.SUBMODULE)
-    ]
-    if modules:
-        yield Finding(
-            "clone", ADVICE, f"submodules: {_some(modules)}; a new commit in one counts as one change"
+        yield _advice(
+            "clone", "shallow: without the base commit everything is selected", "git fetch --unshallow"
         )
+    if _setting(repository, "--get-regexp", r"^remote\..*\.promisor$"):
+        message = "partial: contents that were not fetched are unknown, and what is unknown selects more"
+        yield _advice("clone", message, "git fetch --refetch --no-filter")
+    if _setting(repository, "--bool", "core.sparseCheckout") == "true":
+        message = "sparse: tests outside the sparse checkout cannot be run here"
+        yield _advice("clone", message, "git sparse-checkout disable")
+    staged = repository.git("ls-files", "--stage", "-z").split("\0")
+    modules = [entry.split("\t", 1)[1] for entry in staged if entry.startswith(workspace.SUBMODULE)]
+    if modules:
+        yield _advice("clone", f"submodules: {_some(modules)}; a change inside one is not seen file by file")
 
 
 def _configuration(repository: Workspace, settings: config.Config, files: Sequence[str]) -> Iterator[Finding]:
-    if settings == config.Config():
-        there = os.path.exists(os.path.join(repository.root, config.FILE))
-        yield Finding(config.FILE, OK, "all defaults" if there else "not there: all defaults")
-        return
-    stale = list(_stale(settings, files))
-    yield Finding(config.FILE, OK, "valid")
-    for key, value in stale:
-        yield Finding(config.FILE, ADVICE, f"{key}: {value!r} matches no file", "correct it or delete it")
+    there = os.path.exists(os.path.join(repository.root, config.FILE))
+    yield Finding(config.FILE, OK, "valid" if there else "not there: all defaults")
+    for key, value in _named(settings):
+        if not any(map(matcher(index.globs_of([value])), files)) and not _is_mentioned(repository, value):
+            yield _advice(config.FILE, f"{key}: {value!r} matches nothing", "correct it or delete it")
     if settings.selection == "off":
-        yield Finding(config.FILE, ADVICE, "selection is off: every selection is all tests")
+        yield _advice(config.FILE, "selection is off: every selection is all tests")
 
 
-def _stale(settings: config.Config, files: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Entries (key, value) of the configuration that are about files which are not there."""
-    named: list[tuple[str, Sequence[str]]] = [
+def _named(settings: config.Config) -> Iterator[tuple[str, str]]:
+    """Entries of the configuration, (key, value), that should match something."""
+    lists: list[tuple[str, Sequence[str]]] = [
         ("exclude", settings.exclude),
         ("run_all", settings.run_all),
         ("always_run.files", settings.always_run.files),
         ("source_roots", settings.source_roots),
         ("suites", [suite.root for suite in settings.suites]),
     ]
-    for name, rules in (("edges", settings.edges), ("cut", settings.cut)):
-        for at, rule in enumerate(rules):
-            named += [(f"{name}[{at}].from", rule.from_), (f"{name}[{at}].to", rule.to)]
-    for at, data in enumerate(settings.data):
-        targets = [target for target in data.affects if target not in ("all", "none")]
-        named += [(f"data[{at}].files", data.files), (f"data[{at}].affects", targets)]
-    for key, values in named:
-        for value in filter(None, values):  # a root may be "", the repository itself
-            if not any(map(matcher(index.globs_of([value])), files)):
-                yield key, value
+    pairs = [(f"edges[{at}]", edge.from_, edge.to) for at, edge in enumerate(settings.edges)]
+    pairs += [(f"cut[{at}]", cut.from_, cut.to) for at, cut in enumerate(settings.cut)]
+    lists += [
+        (f"{key}.{side}", values)
+        for key, *sides in pairs
+        for side, values in zip(("from", "to"), sides, strict=True)
+    ]
+    for at, rule in enumerate(settings.data):
+        lists += [(f"data[{at}].files", rule.files), (f"data[{at}].affects", rule.affects)]
+    for key, values in lists:
+        # A root may be "", the repository itself; "all" and "none" are words of data rules.
+        yield from ((key, value) for value in values if value not in ("", "all", "none"))
+
+
+def _is_mentioned(repository: Workspace, target: str) -> bool:
+    """Whether a dotted module that is no file here, such as a compiled one, is named anywhere."""
+    return not re.search(r"[*?/\[]", target) and bool(repository.grep([target.rpartition(".")[2]]))
 
 
 def _base(repository: Workspace, settings: config.Config) -> Finding:
@@ -177,19 +178,20 @@ def _base(repository: Workspace, settings: config.Config) -> Finding:
     except GreenlineError as error:
         return _broken("base", error)
     if base.commit is None:
-        return Finding("base", ADVICE, f"{base.how}: everything is selected", base.hint)
+        return _advice("base", f"{base.how}: everything is selected", base.hint)
     return Finding("base", OK, f"{base.commit[:12]}, {base.how}")
 
 
-def _suites(repository: Workspace, settings: config.Config) -> Iterator[Finding]:
+def _suites(repository: Workspace, settings: config.Config, files: Sequence[str]) -> Iterator[Finding]:
     try:
-        tests, suites, warnings = index.list_tests(repository, settings)
+        tests, suites, warnings = index.list_tests(repository.root, files, settings)
     except GreenlineError as error:
         yield _broken("suites", error)
         return
     for warning in warnings:
         yield Finding("suites", BROKEN, warning, "pytest refuses this file too: mend it")
-    counts = Counter(suite.name for test in tests if (suite := suites.suite_of(test)))
+    owner = SuiteIndex(suites, files).suite_of
+    counts = Counter(suite.name for test in tests if (suite := owner(test)))
     counts.update({suite.name: 0 for suite in settings.suites})
     if not tests:
         yield Finding(
@@ -224,23 +226,20 @@ def _pytest(repository: Workspace, settings: config.Config) -> Iterator[Finding]
         if done.returncode:
             last = (printed.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
             yield Finding("pytest", BROKEN, f"{shown}: {last}", hint)
-        elif "pytest-greenline-" not in printed:
-            yield Finding("pytest", ADVICE, f"{shown}: it starts, but without the plugin, so not with --affected",
-                          "install pytest-greenline where that pytest is")  # fmt: skip
-        else:
+        elif "pytest-greenline-" in printed:
             yield Finding("pytest", OK, f"{shown}: it starts and has the plugin")
+        else:
+            message = f"{shown}: it starts, but has no plugin, so no --affected"
+            yield _advice("pytest", message, "install pytest-greenline where that pytest is")
 
 
 def _cache(repository: Workspace) -> Finding:
-    folder = repository.cache
-    try:
-        os.makedirs(folder, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        return Finding("cache", ADVICE, f"{folder} cannot be written ({error.strerror}): every run starts cold",
-                       "name a folder that can: GREENLINE_CACHE_DIR")  # fmt: skip
-    return Finding("cache", OK, folder)
+    probe = cachefile.name(repository.cache, "doctor", str(os.getpid()))
+    if not cachefile.write(probe, {}):
+        message = f"{repository.cache} cannot be written: every run starts cold"
+        return _advice("cache", message, "name a folder that can: GREENLINE_CACHE_DIR")
+    cachefile.remove(probe)
+    return Finding("cache", OK, repository.cache)
 
 
 def _contents(repository: Workspace) -> Iterator[Finding]:
@@ -250,37 +249,31 @@ def _contents(repository: Workspace) -> Iterator[Finding]:
         path for path in large if (repository.read(path) or b"").startswith(b"version https://git-lfs")
     ]
     if pointers:
-        yield Finding("files", ADVICE, f"{len(pointers)} of {len(large)} Git LFS files are not fetched: "
-                      f"{_some(pointers)}; tests that read them fail", "git lfs pull")  # fmt: skip
+        message = f"{len(pointers)} of {len(large)} Git LFS files are not fetched: {_some(pointers)}"
+        yield _advice("files", f"{message}; tests that read them fail", "git lfs pull")
     changed = _changed(repository)
     endings = sorted(changed - _changed(repository, "--ignore-cr-at-eol")) if changed else []
     if endings:
-        yield Finding("files", ADVICE, f"{len(endings)} files differ from their commit only in line ends, and count as "
-                      f"changed: {_some(endings)}", "git add --renormalize .")  # fmt: skip
+        message = f"{len(endings)} files count as changed for their line ends only: {_some(endings)}"
+        yield _advice("files", message, "git add --renormalize .")
 
 
 def _changed(repository: Workspace, *options: str) -> set[str]:
     """Paths of the work tree with lines that differ from the index."""
     records = repository.git("diff", "--numstat", "--no-renames", "-z", *options).split("\0")[:-1]
-    return {
-        path
-        for added, removed, path in (record.split("\t", 2) for record in records)
-        if (added, removed) != ("0", "0")
-    }
+    fields = (record.split("\t", 2) for record in records)
+    return {path for added, removed, path in fields if (added, removed) != ("0", "0")}
 
 
 def _speed(repository: Workspace, files: int) -> Iterator[Finding]:
     if files < _MANY_FILES:
         return
+    # git's own file system monitor knows macOS and Windows only.
     wanted = ["core.untrackedCache"] + (["core.fsmonitor"] if sys.platform in ("darwin", "win32") else [])
     for name in wanted:
         if _setting(repository, name) in ("", "false"):
-            yield Finding(
-                "speed",
-                ADVICE,
-                f"{files} files: git looks at all of them each time",
-                f"git config {name} true",
-            )
+            message = f"{files} files, and git looks at each of them in every run"
+            yield _advice("speed", message, f"git config {name} true")
 
 
 def _setting(repository: Workspace, *args: str) -> str:

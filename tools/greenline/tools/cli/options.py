@@ -17,7 +17,13 @@ def change_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """--base, --base-exact, --head and --suite: which change, and which tests of it."""
     options = [
         click.option("--base", metavar="REF", help="Measure from the merge base of REF and HEAD."),
-        click.option("--base-exact", metavar="REF", help="Measure from REF itself."),
+        click.option(
+            "--base-exact",
+            metavar="[REF]",
+            is_flag=False,
+            flag_value="",
+            help="Measure from REF itself, or, without REF, from that of --base.",
+        ),
         click.option("--head", metavar="REF", help="Measure up to REF instead of the work tree."),
         click.option("--suite", metavar="NAME", help="Only the tests of this suite."),
     ]
@@ -27,8 +33,9 @@ def change_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def request_of(base: str | None, base_exact: str | None, head: str | None, suite: str | None, reasons: bool) -> Request:
-    if base is not None and base_exact is not None:
-        raise GreenlineError("--base and --base-exact exclude each other", "give one of them")
+    if base_exact is not None and bool(base) == bool(base_exact):
+        problem = "--base-exact needs a REF" if not base else "--base and --base-exact both name a REF"
+        raise GreenlineError(problem, "write --base-exact REF")
     return Request(base_exact or base, base_exact is not None, head, suite, reasons)
 
 

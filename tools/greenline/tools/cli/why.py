@@ -1,0 +1,109 @@
+"""``greenline why``: the chain that ties a test to the change, or one module to another."""
+
+from __future__ import annotations
+
+import click
+
+from greenline.ci.affected import Request, change_of
+from greenline.ci.selection.select import Selection, select
+from greenline.depgraph.errors import GreenlineError
+from greenline.depgraph.explain import explain_edge, find_node
+from greenline.depgraph.graph import Graph
+from greenline.depgraph.index import Opened
+from greenline.tools.cli.options import Progress, change_options, request_of
+
+
+@click.command("why")
+@click.argument("what", metavar="TEST_OR_MODULE")
+@click.argument("other", metavar="[OTHER]", required=False)
+@change_options
+def command(
+    what: str,
+    other: str | None,
+    base: str | None,
+    base_exact: str | None,
+    head: str | None,
+    suite: str | None,
+) -> int:
+    """Show why a test is affected by the change, or how one module depends on another.
+
+    TEST_OR_MODULE and OTHER are paths, pytest's ids or dotted module names.
+    """
+    request = request_of(base, base_exact, head, suite, reasons=True)
+    if other is None:
+        _why_affected(what, request)
+    else:
+        _why_depends(what, other, request)
+    return 0
+
+
+def _why_affected(what: str, request: Request) -> None:
+    change = change_of(request=request, progress=Progress())
+    if change.opened is None:
+        click.echo(f"every test is selected: {change.how}")
+        return
+    opened = change.opened
+    node = _node(opened.graph, what)
+    path = opened.graph.path(node)
+    selection = select(opened, change.config)
+    chosen = next((test for test in selection.tests if test.path == path), None)
+    if selection.everything:
+        click.echo(f"every test is selected: {selection.everything}")
+    elif chosen is not None and chosen.node_ids is not None:
+        click.echo(f"{path}: affected, these tests of it: {', '.join(chosen.node_ids)}")
+        click.echo(f"  {chosen.reason}")
+    elif chosen is None and node not in selection.through:
+        click.echo(f"{path} is not affected by the change (base {opened.base[:7]}, {change.how})")
+        near = _changed_paths(opened)
+        click.echo(f"  it does not depend on any of the {len(near)} changed files" if near else "  nothing changed")
+    else:
+        _print_chain(opened, selection, node, chosen.reason if chosen else "")
+
+
+def _print_chain(opened: Opened, selection: Selection, node: int, reason: str) -> None:
+    graph, through = opened.graph, selection.through
+    if node not in through:
+        click.echo(f"{graph.path(node)}: affected\n  {reason}")
+        return
+    while through[node] != node:
+        _print_step(opened, node, through[node])
+        node = through[node]
+    click.echo(f"{graph.path(node)}\n  {selection.seeds[node]}")
+
+
+def _print_step(opened: Opened, importer: int, imported: int) -> None:
+    step = explain_edge(opened.graph, importer, imported, opened.read_head)
+    where = f"{step.importer}:{step.line}: {step.text}" if step.line else ""
+    click.echo(f"{step.importer}\n  depends on {step.imported}: {step.how}" + (f"\n    {where}" if where else ""))
+
+
+def _why_depends(what: str, other: str, request: Request) -> None:
+    """The shortest chain of dependencies between two modules, whichever way it runs."""
+    change = change_of(request=request._replace(base=request.base or "HEAD"), progress=Progress())
+    if change.opened is None:
+        raise GreenlineError(f"there is no graph to look at: {change.how}", change.hint)
+    opened = change.opened
+    first, second = _node(opened.graph, what), _node(opened.graph, other)
+    for start, end in ((first, second), (second, first)):
+        through = opened.graph.chains([end])
+        if start in through:
+            while through[start] != start:
+                _print_step(opened, start, through[start])
+                start = through[start]
+            click.echo(opened.graph.path(end))
+            return
+    click.echo(f"{opened.graph.path(first)} and {opened.graph.path(second)} do not depend on each other")
+
+
+def _node(graph: Graph, text: str) -> int:
+    node = find_node(graph, text)
+    if node < 0:
+        raise GreenlineError(
+            f"{text!r} is no Python file or module of this repository",
+            "give a path relative to the repository's root, a pytest id or a dotted module name",
+        )
+    return node
+
+
+def _changed_paths(opened: Opened) -> list[str]:
+    return [state.path for state in opened.changes]
