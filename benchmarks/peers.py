@@ -60,8 +60,12 @@ def run(question: Question, command: list[str], folder: Path | None = None, give
     try:
         done = subprocess.run(
             [str(where) if where.exists() else program, *arguments],
-            cwd=folder or question.root, env=environment(question.case.env), input=given, text=True,
-            capture_output=True, check=False,
+            cwd=folder or question.root,
+            env=environment(question.case.env),
+            input=given,
+            text=True,
+            capture_output=True,
+            check=False,
         )
     except OSError as error:
         raise PeerError(str(error)) from None
@@ -77,7 +81,9 @@ def merge_base(question: Question) -> str:
 
 def changed_files(question: Question) -> set[str]:
     """Paths that differ between the merge base and the work tree. Raises PeerError."""
-    tracked = run(question, ["git", "diff", "--name-only", "--no-renames", "--no-relative", "-z", merge_base(question)])
+    tracked = run(
+        question, ["git", "diff", "--name-only", "--no-renames", "--no-relative", "-z", merge_base(question)]
+    )
     untracked = run(question, ["git", "ls-files", "--others", "--exclude-standard", "-z"])
     return {path for path in (tracked + untracked).split("\0") if path}
 
@@ -104,7 +110,12 @@ def source_roots(question: Question, suite: str, tree: Path) -> list[str]:
     for name, section in (("pyproject.toml", None), ("pytest.ini", "pytest"), ("tox.ini", "pytest")):
         path = tree / suite / name
         if path.exists() and section is None:
-            options = tomllib.loads(path.read_text("utf-8")).get("tool", {}).get("pytest", {}).get("ini_options", {})
+            options = (
+                tomllib.loads(path.read_text("utf-8"))
+                .get("tool", {})
+                .get("pytest", {})
+                .get("ini_options", {})
+            )
             found += options.get("pythonpath", [])
         elif path.exists():
             parser = ConfigParser()
@@ -185,9 +196,11 @@ def ask_grimp(question: Question) -> set[str]:
     cache = str(question.scratch / "grimp_cache") if question.case.warm else None
     for suite in question.case.suites:
         for tree in trees(question):
-            roots = dict.fromkeys([*source_roots(question, suite, tree), suite])
+            roots = dict.fromkeys([suite, *source_roots(question, suite, tree)])
             given = {"tree": str(tree), "roots": list(roots), "changed": sorted(changed)}
-            found = json.loads(run(question, ["python", "-c", GRIMP], tree, json.dumps(given | {"cache": cache})))
+            found = json.loads(
+                run(question, ["python", "-c", GRIMP], tree, json.dumps(given | {"cache": cache}))
+            )
             answer |= of_suite(suite, set(found) & tests)
     return answer
 
@@ -195,7 +208,9 @@ def ask_grimp(question: Question) -> set[str]:
 def ask_snob(question: Question) -> set[str]:
     changed = changed_files(question)
     program = "import json, sys, snob_lib; print(json.dumps(snob_lib.get_tests(json.load(sys.stdin))))"
-    found = json.loads(run(question, ["python", "-c", program], given=json.dumps(sorted(changed))).splitlines()[-1])
+    found = json.loads(
+        run(question, ["python", "-c", program], given=json.dumps(sorted(changed))).splitlines()[-1]
+    )
     affected = {Path(path).relative_to(question.root).as_posix() for path in found} | changed
     return affected & test_paths(question)
 
@@ -212,12 +227,21 @@ def collected(question: Question, *options: str, suites: Sequence[str] = ()) -> 
 
 
 def ask_tach(question: Question) -> set[str]:
-    roots = [root for suite in question.case.suites for root in source_roots(question, suite, question.root)]
-    lines = [f"source_roots = {json.dumps(list(dict.fromkeys(roots)))}", "include_string_imports = true", "exclude = []"]
+    roots = {root for suite in question.case.suites for root in source_roots(question, suite, question.root)}
+    tests = test_paths(question)
+    modules = set()
+    for root in roots:
+        for path in (question.root / root).rglob("*.py"):
+            if path.relative_to(question.root).as_posix() not in tests:
+                name = ".".join(path.relative_to(question.root / root).with_suffix("").parts)
+                modules.add(name.removesuffix("__init__").removesuffix("."))
+    lines = [f"source_roots = {json.dumps(sorted(roots))}", "include_string_imports = true", "exclude = []"]
+    lines += [f"[[modules]]\npath = {json.dumps(name)}\ndepends_on = []" for name in sorted(modules - {""})]
     exclude = Path(run(question, ["git", "rev-parse", "--git-path", "info/exclude"]).strip())
     (question.root / exclude).parent.mkdir(exist_ok=True)
     (question.root / exclude).write_text("tach.toml\n")
     (question.root / "tach.toml").write_text("\n".join(lines))
+    run(question, ["tach", "sync"])
     return collected(question, "--collect-only", f"--tach-base={merge_base(question)}")
 
 
@@ -233,7 +257,8 @@ def ask_impacted(question: Question) -> set[str]:
         test_folders = {Path(path).relative_to(suite).parts[0] for path in own - {BYSTANDER} if "/" in path}
         packages = {
             path.relative_to(folder).as_posix()
-            for root in source_roots(question, suite, question.root) if (question.root / root).is_relative_to(folder)
+            for root in source_roots(question, suite, question.root)
+            if (question.root / root).is_relative_to(folder)
             for path in (question.root / root).iterdir()
             if path.is_dir() and any(path.rglob("*.py"))
         }
@@ -241,8 +266,14 @@ def ask_impacted(question: Question) -> set[str]:
             for tests_dir in sorted(test_folders):
                 for mode in modes:
                     answer |= collected(
-                        question, "--collect-only", "--impacted", f"--impacted-module={package}", f"--impacted-tests-dir={tests_dir}",
-                        "--impacted-conftest-imports", *mode, suites=[suite],
+                        question,
+                        "--collect-only",
+                        "--impacted",
+                        f"--impacted-module={package}",
+                        f"--impacted-tests-dir={tests_dir}",
+                        "--impacted-conftest-imports",
+                        *mode,
+                        suites=[suite],
                     )
     return answer
 
@@ -265,40 +296,46 @@ def ask_testmon(question: Question) -> set[str]:
 
 PEERS = (
     Peer(
-        "ruff", ("ruff==0.17.6",),
+        "ruff",
+        ("ruff==0.17.6",),
         "`ruff analyze graph --direction dependents --no-type-checking-imports`, `src` set to the source roots; "
         "changed files → dependents in the graphs of both commits → test files",
         lambda question: ask_ruff(question, "--no-type-checking-imports"),
     ),
     Peer(
-        "ruff, strings", ("ruff==0.17.6",),
+        "ruff, strings",
+        ("ruff==0.17.6",),
         "the same with `--detect-string-imports --min-dots 1`",
         lambda question: ask_ruff(
             question, "--no-type-checking-imports", "--detect-string-imports", "--min-dots", "1"
         ),
     ),
     Peer(
-        "grimp", ("grimp==3.19",),
+        "grimp",
+        ("grimp==3.19",),
         "`build_graph` of all top-level packages, `find_downstream_modules` of each changed module, in both commits",
         ask_grimp,
         lambda question: ask_grimp(question) if question.case.warm else None,
     ),
     Peer("snob", ("snob_lib==0.1.0",), "`snob_lib.get_tests(changed files)`", ask_snob),
     Peer(
-        "tach", ("tach==0.35.3", "pytest==9.2.0", *LIBRARIES),
-        "`pytest --tach-base=MERGE_BASE`, in tach.toml the source roots, `include_string_imports = true`, "
-        "`exclude = []`",
+        "tach",
+        ("tach==0.35.3", "pytest==9.2.0", *LIBRARIES),
+        "`pytest --tach-base=MERGE_BASE --collect-only`, in tach.toml the source roots, every module, "
+        "`include_string_imports = true` and `exclude = []`, then `tach sync`",
         ask_tach,
     ),
     Peer(
-        "impacted", ("pytest-impacted==0.36.0", "pytest==9.2.0", *LIBRARIES),
+        "impacted",
+        ("pytest-impacted==0.36.0", "pytest==9.2.0", *LIBRARIES),
         "`pytest --impacted --impacted-git-mode=branch --impacted-base-branch=REF --impacted-conftest-imports`, once for "
         "each package as `--impacted-module` and each folder as `--impacted-tests-dir`, again with "
         "`--impacted-git-mode=unstaged` where something is not committed; all answers united",
         ask_impacted,
     ),
     Peer(
-        "testmon", ("pytest-testmon==2.2.0", "pytest==9.2.0", *LIBRARIES),
+        "testmon",
+        ("pytest-testmon==2.2.0", "pytest==9.2.0", *LIBRARIES),
         "`pytest --testmon` on the base commit, then `pytest --testmon --collect-only` on the change",
         ask_testmon,
         record_testmon,

@@ -54,11 +54,21 @@ def run_pytest(
         (site / "suite_run_plugin.py").write_text(PLUGIN)
         env = environment(case.env)
         env |= {
+            "PYTHONDONTWRITEBYTECODE": "1",  # or an edit of the same length in the same second would not be seen
             "SUITE_RUN": str(site / "lines"),
             "PATH": f"{site / 'bin'}:{env['PATH']}",
-            "PYTHONPATH": ":".join([name, *(source for project in case.installed for source in install(root / project, site))]),
+            "PYTHONPATH": ":".join(
+                [name, *(source for project in case.installed for source in install(root / project, site))]
+            ),
         }
-        fixed = ["-p", "suite_run_plugin", "--continue-on-collection-errors", "-q", "-o", f"cache_dir={site / 'cache'}"]
+        fixed = [
+            "-p",
+            "suite_run_plugin",
+            "--continue-on-collection-errors",
+            "-q",
+            "-o",
+            f"cache_dir={site / 'cache'}",
+        ]
         command = [python, "-P", "-m", "pytest", *fixed, *options]
         codes = [
             subprocess.run(command, cwd=root / suite, env=env, capture_output=True, check=False).returncode

@@ -117,12 +117,20 @@ class Case(NamedTuple):
     @property
     def asks_precision(self) -> bool:
         """Whether a tool can select too much here."""
-        return bool(self.not_selected) or self.all is False or (self.all is None and self.bystander == "unselected")
+        return (
+            bool(self.not_selected)
+            or self.all is False
+            or (self.all is None and self.bystander == "unselected")
+        )
 
 
 def load() -> list[Case]:
     """All cases, in the order of the files' names and of the rows."""
-    cases = [read(row, file) for file in sorted(CASES.glob("*.yaml")) for row in yaml.safe_load(file.read_text("utf-8"))]
+    cases = [
+        read(row, file)
+        for file in sorted(CASES.glob("*.yaml"))
+        for row in yaml.safe_load(file.read_text("utf-8"))
+    ]
     numbers = [case.number for case in cases]
     twice = {number for number in numbers if numbers.count(number) > 1}
     if twice:
@@ -149,13 +157,15 @@ def read(row: dict[str, Any], file: Path) -> Case:
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of every process of a case: this one's, without CI variables, with a fixed git identity."""
     kept = {name: value for name, value in os.environ.items() if not CI_VARIABLES.match(name)}
-    return {**kept, **GIT, "PYTHONDONTWRITEBYTECODE": "1", **(extra or {})}
+    return {**kept, **GIT, **(extra or {})}
 
 
 def git(folder: Path, *arguments: str) -> str:
     """What git prints. Raises subprocess.CalledProcessError when it fails."""
     command = ["git", "-c", "gc.auto=0", *arguments]
-    return subprocess.run(command, cwd=folder, env=environment(), check=True, capture_output=True, text=True).stdout
+    return subprocess.run(
+        command, cwd=folder, env=environment(), check=True, capture_output=True, text=True
+    ).stdout
 
 
 def write_base(case: Case, folder: Path) -> str:
@@ -230,7 +240,15 @@ def write(folder: Path, edit: Edit) -> None:
 def shell(commands: Iterable[str], folder: Path, extra: Mapping[str, str] | None = None) -> None:
     """Run shell commands in the repository. Raises subprocess.CalledProcessError with what was printed."""
     for command in commands:
-        subprocess.run(command, shell=True, cwd=folder, env=environment(extra), check=True, capture_output=True, text=True)
+        subprocess.run(
+            command,
+            shell=True,
+            cwd=folder,
+            env=environment(extra),
+            check=True,
+            capture_output=True,
+            text=True,
+        )
 
 
 def files_with_tests(folder: Path) -> set[str]:

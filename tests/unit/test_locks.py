@@ -45,7 +45,7 @@ def compare(path: str, old: str, new: str) -> ManifestDelta:
 
 MANIFESTS = """
 uv.lock libs/a/uv.lock poetry.lock pdm.lock Pipfile Pipfile.lock pylock.toml pylock.dev.toml requirements.txt
-requirements-dev.txt dev-requirements.txt requirements/base.txt requirements/dev.in base.in requirements.in
+requirements3.txt dev-requirements.txt requirements/base.txt requirements/dev.in base.in requirements.in
 requirements.lock constraints.txt a/constraints-3.12.txt pyproject.toml setup.cfg setup.py environment.yml
 environment-gpu.yaml conda-lock.yml .python-version .tool-versions runtime.txt pixi.toml pixi.lock
 tools/job.py.lock
@@ -115,6 +115,13 @@ def test_first_party_members_are_never_reported_as_distributions() -> None:
     )
     assert bumped != new
     assert compare("uv.lock", new, bumped).distributions == {"python-dateutil"}
+
+
+def test_files_that_change_places_are_a_change() -> None:
+    old = uv_lock({"a": [], "b": []}, {})
+    swapped = old.replace("/a-", "/x-").replace("/b-", "/a-").replace("/x-", "/b-")
+    swapped = swapped.replace(":a1", ":x1").replace(":b1", ":a1").replace(":x1", ":b1")
+    assert compare("uv.lock", old, swapped).direct == {"a", "b"}
 
 
 def test_a_member_that_drops_a_requirement_may_lose_what_it_led_to() -> None:
@@ -460,6 +467,12 @@ def test_a_list_that_notes_only_some_requirers_has_no_whole_graph() -> None:
     assert not delta.closed
 
 
+def test_a_graph_on_one_side_only_is_no_whole_graph() -> None:
+    noted, bare = "flask==1  # via -r app.in\n", "flask==2\n"
+    assert not compare("requirements.txt", noted, bare).closed
+    assert not compare("requirements.txt", bare, noted).closed
+
+
 def test_reasons_name_no_credentials() -> None:
     delta = compare("requirements.txt", "flask", "flask\nhttps://user:secret@h/archive.zip\n")
     assert delta.everything
@@ -524,6 +537,13 @@ def test_pyproject_ties_a_change_to_distributions(before: str, after: str, direc
     assert delta.direct == delta.distributions == direct
     assert delta.closed == (not direct)
     assert not (delta.entry_points or delta.pytest or delta.own_version or delta.first_party)
+
+
+def test_the_first_dependency_in_a_new_table_is_only_that_distribution() -> None:
+    for table in ("[tool.uv]\ndev-dependencies = ['nox']", "[tool.pdm.dev-dependencies]\nci = ['nox']"):
+        delta = compare("pyproject.toml", "[project]\nname = 'a'\n", f"[project]\nname = 'a'\n{table}\n")
+        assert not delta.everything
+        assert delta.direct == {"nox"}
 
 
 @pytest.mark.parametrize(
@@ -737,9 +757,10 @@ def test_broken_files_are_everything_on_either_side(path: str, sound: bytes, bro
 
 
 def test_start_up_loads_no_parser() -> None:
+    parsers = {"ast", "configparser", "json", "networkx", "tomllib", "yaml"}
     program = (
         "import sys; before = set(sys.modules); import greenline.depgraph.locks; "
-        "print(*sorted({'yaml', 'tomllib', 'ast', 'configparser', 'networkx'} & (set(sys.modules) - before)))"
+        f"print(*sorted({parsers} & (set(sys.modules) - before)))"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == ""

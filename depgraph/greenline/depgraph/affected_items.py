@@ -46,14 +46,23 @@ def affected_tests(
     outer_requests: names of the fixtures that fixtures outside this file request, which this file may replace.
     None where they are not known: then a changed fixture also reaches every test that requests one from outside.
     """
-    delta = blocks.compare(old, new)
+    if old == new:
+        return Items((), False, {}, frozenset())
+    trees = None if old is None else blocks.parse_both(old, new)
+    if old is None or trees is None:
+        tree = blocks.parse(new)
+        names = blocks.references(tree).symbols if tree else ()
+        return Items((), True, {"": "a version of the file is missing or does not parse"}, frozenset(names))
+    before, after = trees
+    delta = blocks.compare_trees(before, after, blocks.reads_docstrings(old, new))
     if delta.kind in ("none", "docstrings"):
         return Items((), False, {}, frozenset())
-    trees = [tree for tree in (blocks.parse(new), old and blocks.parse(old)) if tree]
+    kept = set(map(id, after.body))
+    trees = [after, ast.Module([node for node in before.body if id(node) not in kept], [])]
     mentions = [blocks.references(tree) for tree in trees]
     if delta.statements:
-        reason = "what runs at import changed" if len(trees) == 2 else "new, or a version that does not parse"
-        return Items((), True, {"": reason}, frozenset(name for refs in mentions for name in refs.symbols))
+        names = frozenset(name for refs in mentions for name in refs.symbols)
+        return Items((), True, {"": "what runs at import changed"}, names)
     file = _File(trees, mentions, python_functions, python_classes)
     seeds: dict[str, str | None] = dict.fromkeys(delta.changed)
     for refs in mentions:  # a fixture that went had a name too
@@ -161,7 +170,7 @@ def _requests(node: Definition) -> set[str]:
     else:
         where += [item.node for item in blocks.items(node.body) if not item.is_definition]
     given: set[str] = set()
-    for call in (part for place in where for part in ast.walk(place) if isinstance(part, ast.Call)):
+    for call in (part for place in where for part in blocks.walk(place) if isinstance(part, ast.Call)):
         match leaf(call), call.args:
             case "usefixtures", arguments:
                 found.update(name for argument in arguments for name in _texts(argument))
@@ -174,7 +183,7 @@ def _requests(node: Definition) -> set[str]:
 
 def _texts(node: ast.AST) -> list[str]:
     """The names in the string literals of `"a, b"` or `["a", "b"]`."""
-    texts = [part.value for part in ast.walk(node) if isinstance(part, ast.Constant)]
+    texts = [part.value for part in blocks.walk(node) if isinstance(part, ast.Constant)]
     return [name.strip() for text in texts if isinstance(text, str) for name in text.split(",")]
 
 

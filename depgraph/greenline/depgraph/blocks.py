@@ -73,11 +73,19 @@ def compare(old: bytes | None, new: bytes | None) -> Delta:
         return NONE
     if old is None or new is None:
         return ANYTHING
-    before, after = _parse_both(old, new)
-    if before is None or after is None:
-        return ANYTHING
-    found = _Comparison(reads_docstrings=any(word in old + new for word in (b"__doc__", b"getdoc")))
-    found.module(before, after)
+    trees = parse_both(old, new)
+    return compare_trees(*trees, reads_docstrings(old, new)) if trees else ANYTHING
+
+
+def reads_docstrings(old: bytes, new: bytes) -> bool:
+    """Whether a file may look at docstrings itself."""
+    return any(word in source for word in (b"__doc__", b"getdoc") for source in (old, new))
+
+
+def compare_trees(old: ast.Module, new: ast.Module, reads_docstrings: bool) -> Delta:
+    """What `compare` says of two files that both parse."""
+    found = _Comparison(reads_docstrings)
+    found.module(old, new)
     if found.statements:
         return ANYTHING
     if found.changed:
@@ -88,11 +96,11 @@ def compare(old: bytes | None, new: bytes | None) -> Delta:
 _BLOCK = (b"def ", b"class ", b"@", b"async def ")
 
 
-def _parse_both(old: bytes, new: bytes) -> tuple[ast.Module | None, ast.Module | None]:
-    """Both trees. What the files share at their start and end is parsed once: parsing is most of the work.
+def parse_both(old: bytes, new: bytes) -> tuple[ast.Module, ast.Module] | None:
+    """Both trees, or None where one cannot be read. What the files share at their start and end is parsed once.
 
-    A part that parses by itself ends outside all strings and brackets. Where the next part starts with a
-    definition in the first column, the file parses into the statements of its parts.
+    Parsing is most of the work. A part that parses by itself ends outside all strings and brackets; where the next
+    part starts with a definition in the first column, the file parses into the statements of its parts.
     """
     a, b = old.splitlines(keepends=True), new.splitlines(keepends=True)
     shorter = min(len(a), len(b))
@@ -100,14 +108,13 @@ def _parse_both(old: bytes, new: bytes) -> tuple[ast.Module | None, ast.Module |
     tail = next((i for i in range(shorter - head) if a[-1 - i] != b[-1 - i]), shorter - head)
     head = next((i for i in range(head - 1, -1, -1) if a[i].startswith(_BLOCK)), 0)
     tail = next((i for i in range(tail, 0, -1) if a[-i].startswith(_BLOCK)), 0)
-    if b"coding" in b"".join(a[:2]):  # the declared encoding holds for all parts
-        return parse(old), parse(new)
     parts = [a[:head], a[head : len(a) - tail], b[head : len(b) - tail], a[len(a) - tail :]]
     bodies = [tree.body for tree in map(parse, map(b"".join, parts)) if tree]
-    if len(bodies) < len(parts):
-        return parse(old), parse(new)
-    first, before, after, last = bodies
-    return ast.Module([*first, *before, *last], []), ast.Module([*first, *after, *last], [])
+    if len(bodies) == len(parts) and b"coding" not in b"".join(a[:2]):  # an encoding holds for all parts
+        first, before, after, last = bodies
+        return ast.Module([*first, *before, *last], []), ast.Module([*first, *after, *last], [])
+    whole = [tree for tree in map(parse, (old, new)) if tree]
+    return (whole[0], whole[1]) if len(whole) == 2 else None
 
 
 # Names that mean something to import machinery or pytest: binding them is more than giving a value a name.
@@ -159,8 +166,6 @@ def bound_names(node: ast.AST) -> tuple[str, ...]:
             if not isinstance(part, ast.Name):
                 return ()
             names.append(part.id)
-    if any(isinstance(part, ast.NamedExpr) for part in ast.walk(node)):
-        return ()
     return tuple(names)
 
 
@@ -169,6 +174,19 @@ def leaf(node: ast.AST) -> str:
     while isinstance(node, ast.Call | ast.Subscript):
         node = node.func if isinstance(node, ast.Call) else node.value
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+
+
+def walk(node: ast.AST) -> Iterator[ast.AST]:
+    """A node and everything below it, in no particular order: ast.walk, but quicker."""
+    nodes = [node]
+    while nodes:
+        node = nodes.pop()
+        yield node
+        for value in vars(node).values():
+            if isinstance(value, ast.AST):
+                nodes.append(value)
+            elif type(value) is list:
+                nodes += [part for part in value if isinstance(part, ast.AST)]
 
 
 def same(old: Any, new: Any) -> bool:
@@ -181,12 +199,13 @@ def same(old: Any, new: Any) -> bool:
         if type(a) is not type(b):
             return False
         if isinstance(a, ast.AST):
-            # `kind` is the u of u"text".
-            pairs.extend((getattr(a, f, None), getattr(b, f, None)) for f in a._fields if f != "kind")
+            for field in a._fields:
+                if field != "kind":  # the u of u"text"
+                    pairs.append((getattr(a, field, None), getattr(b, field, None)))
         elif isinstance(a, list | tuple):
             if len(a) != len(b):
                 return False
-            pairs.extend(zip(a, b, strict=True))
+            pairs += zip(a, b, strict=True)
         elif a != b:
             return False
     return True
@@ -214,7 +233,7 @@ class _Comparison:
             if same([i.value for i in was], [i.value for i in now]):
                 continue
             defined_twice = max(sum(i.is_definition for i in part) for part in (was, now)) > 1
-            self.statements |= defined_twice
+            self.statements |= defined_twice or any(map(_walrus, (*was, *now)))
             self.changed.add(name)
             self.bindings |= not all(i.is_definition for i in (*was, *now))
             self.members(name, was, now)
@@ -275,6 +294,13 @@ class _Comparison:
             return True
         self.docstrings = True
         return False
+
+
+def _walrus(item: Item) -> list[str]:
+    """The further names that a binding gives a value: y in `x = (y := 1)`."""
+    if item.is_definition:
+        return []
+    return [part.target.id for part in walk(item.node) if isinstance(part, ast.NamedExpr)]
 
 
 def _head(node: ast.ClassDef) -> list[Any]:
@@ -351,9 +377,14 @@ class References(NamedTuple):
 
 def references(tree: ast.Module) -> References:
     """Which definitions and bindings of a file mention which names."""
-    found = References({}, _no_mentions(), _is_dynamic(tree))
+    found = References({}, _no_mentions(), False)
     _collect(tree.body, "", found)
-    return found
+    mentioned = (found.statements, *found.symbols.values())
+    suspicious = any(
+        not _DYNAMIC_NAMES.isdisjoint(symbol.names) or not _DYNAMIC_ATTRIBUTES.isdisjoint(symbol.attributes)
+        for symbol in mentioned
+    )
+    return found._replace(dynamic=suspicious and _is_dynamic(tree))
 
 
 def _no_mentions() -> Symbol:
@@ -383,6 +414,7 @@ def _collect(body: list[ast.stmt], inside: str, found: References) -> None:
         elif item.names:
             for name in item.names:
                 _mention(item.node, symbol(name))
+                symbol(name).provides.update(_walrus(item))
         elif _is_main_guard(node):
             _mention(node, symbol("__file__"))
         elif not _is_inert_statement(node):
@@ -394,7 +426,7 @@ _NAME_LIST = re.compile(r"[\w.:]+(\s*,\s*[\w.:]+)*")
 
 def _mention(node: ast.AST, into: Symbol) -> None:
     """Adds what the tree mentions."""
-    for part in ast.walk(node):
+    for part in walk(node):
         match part:
             case ast.Name(id=name) | ast.arg(arg=name):
                 into.names.add(name)
@@ -429,19 +461,22 @@ def _is_main_guard(node: ast.stmt) -> bool:
 
 
 def _is_inert_statement(node: ast.stmt) -> bool:
-    """Statements that use no names: future and star imports, `__all__ = [...]`, `__all__ += [...]`."""
-    target = node.target if isinstance(node, ast.AugAssign) else node
-    return isinstance(node, ast.ImportFrom) or "__all__" in (*bound_names(node), leaf(target))
+    """Statements that use no names: future imports, `__all__ = [...]`, `__all__ += [...]`."""
+    if isinstance(node, ast.ImportFrom):
+        return node.module == "__future__"
+    return "__all__" in (*bound_names(node), leaf(node.target) if isinstance(node, ast.AugAssign) else "")
 
 
-_DYNAMIC_NAMES = {"globals", "locals", "vars", "exec", "eval"}
+# What looking up names dynamically always mentions, and some harmless code too.
+_DYNAMIC_NAMES = {"globals", "locals", "vars", "exec", "eval", "*", "__name__"}
+_DYNAMIC_ATTRIBUTES = {"__subclasses__", "module"}
 _DYNAMIC_CALLS = {"import_module", "__import__", "get"}
 
 
 def _is_dynamic(tree: ast.Module) -> bool:
-    for node in ast.walk(tree):
+    for node in walk(tree):
         match node:
-            case ast.Name(id=name) if name in _DYNAMIC_NAMES:
+            case ast.Name(id=name) if name in _DYNAMIC_NAMES - {"__name__"}:
                 return True
             case ast.Attribute(attr="__subclasses__") | ast.ImportFrom(names=[ast.alias(name="*")]):
                 return True

@@ -17,7 +17,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from greenline.depgraph.known_distributions import DEVELOPER_TOOLS, IMPORT_NAMES, NAMESPACES, PYTEST_PLUGINS
-from greenline.depgraph.manifest import normalise, parse_requirement, reach
+from greenline.depgraph.locks import reach
+from greenline.depgraph.manifest import normalise, parse_requirement
 
 Environment = Mapping[str, frozenset[str]]
 

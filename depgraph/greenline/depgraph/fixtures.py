@@ -1,53 +1,59 @@
-"""Pytest fixtures and who requests them, read from the syntax of each file without importing it.
+"""pytest's fixtures and who requests them, read from the syntax of each file without importing it.
 
-`read_fixtures` gives one file's facts; they depend on its content alone, so that they can be cached by it.
-`requesters` combines the facts of many files by pytest's rules: which tests use a fixture that changed?
+`read_fixtures` gives the facts of one file; its content alone decides them. `requesters` joins the facts of many
+files by pytest's rules: which tests use a fixture that changed?
 
-What syntax cannot tell is answered with more tests, never fewer. A test is *dynamic* if what it requests cannot be known
-(`getfixturevalue` of a computed name, a base class or decorator from another file); it counts as a user of every fixture that
-it can see. So does a test that requests a fixture of an unknown plugin, which may request any other by name.
+What syntax cannot tell is answered with more tests, never fewer. A test is *dynamic* if what it requests cannot be
+known (`getfixturevalue` with a computed name, a decorator or base class from another file): it counts as a user of
+every fixture that it can see. So does a test that requests a fixture of an unknown plugin, which may request others.
 """
 
 from __future__ import annotations
 
 import ast
+import builtins
 import fnmatch
 import posixpath
 import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from greenline.depgraph import blocks
+from greenline.depgraph.blocks import Definition, Function, leaf
 
 
 class Fixture(NamedTuple):
-    """A fixture as one scope of a file defines it."""
+    """A fixture, as visible in one scope of a file."""
 
     name: str  # what tests request
-    function: str  # qualified name of the function in its file; "" if it is built in an expression
-    autouse: bool  # True also if it cannot be known
-    scope: str
+    function: str  # its function's qualified name in the file; "" if there is none
+    autouse: bool  # also True where it is computed
+    scope: str  # "function" also where it is computed
     requests: tuple[str, ...]
-    scope_node: str  # the class below which it is visible, by qualified name; "" for the whole file
-    dynamic: bool = False  # requests more than can be known
-    certain: bool = True  # False: may be something else than a fixture
+    scope_node: str  # the class that it is visible in, by qualified name; "" for the whole file
+    dynamic: bool = False
+    certain: bool = True  # False: perhaps it is no fixture at all
 
 
 class TestItem(NamedTuple):
-    """A test function or method, with all parameters; or a class or file whose tests cannot all be told."""
+    """A test function or method with all its parameters; or a class or file that has tests which cannot be named."""
 
-    __test__ = False  # pytest shall not take this class for tests
-
-    node_id: str  # "test_x", "TestC::test_m", "TestC"; "" if only the file as a whole can surely be named
+    node_id: str  # "test_x", "TestC::test_m", "TestC"; "" where only the whole file is sure to exist
     requests: tuple[
         str, ...
-    ]  # parameters, usefixtures of the function, its classes and module, getfixturevalue("x")
+    ]  # parameters, usefixtures of the function, its classes and its module, and so on
     dynamic: bool = False
-    parametrized: tuple[str, ...] = ()  # names whose value comes from parametrize instead of a fixture
-    classes: tuple[str, ...] = ()  # qualified names of the classes around it, innermost first
+    parametrized: tuple[str, ...] = ()  # names that parametrize gives a value, in place of a fixture
+    classes: tuple[str, ...] = ()  # the classes around it by qualified name, innermost first
+
+
+TestItem.__test__ = False  # type: ignore[attr-defined]  # pytest shall not take it for a test class
 
 
 class FileFixtures(NamedTuple):
-    """One file's facts. `mentions`: where names are requested dynamically, the strings that could be these names."""
+    """The facts of one file."""
 
     fixtures: tuple[Fixture, ...] = ()
     tests: tuple[TestItem, ...] = ()
@@ -55,49 +61,56 @@ class FileFixtures(NamedTuple):
     plugins: tuple[str, ...] = ()  # modules in pytest_plugins
     imports: tuple[
         tuple[str, str, str], ...
-    ] = ()  # (local name or "*", module with its leading dots, name there or "*")
-    mentions: tuple[str, ...] = ()
-    opaque: bool = False  # does not parse: it may define and request anything
+    ] = ()  # (local name, module with its dots, name there); "*" for all names
+    mentions: tuple[str, ...] = ()  # of a file with dynamic requests: the strings that could be their names
+    opaque: bool = False  # it does not parse, and may define and request anything
 
-    def to_tuples(self) -> tuple[object, ...]:
-        """The same as plain tuples, for marshal."""
+    def to_tuples(self) -> tuple[Any, ...]:
+        """The facts as plain tuples, for marshal."""
         return (tuple(map(tuple, self.fixtures)), tuple(map(tuple, self.tests)), *self[2:])
 
     @classmethod
-    def from_tuples(cls, plain: tuple[Iterable[tuple[object, ...]], ...]) -> FileFixtures:
-        fixtures, tests, *rest = plain
-        return cls(tuple(map(Fixture._make, fixtures)), tuple(map(TestItem._make, tests)), *rest)  # type: ignore[arg-type]
+    def from_tuples(cls, plain: tuple[Any, ...]) -> FileFixtures:
+        return cls(tuple(map(Fixture._make, plain[0])), tuple(map(TestItem._make, plain[1])), *plain[2:])
 
 
-_Function = ast.FunctionDef | ast.AsyncFunctionDef
+# -- one file
 
-# Modules whose decorators, base classes and factories neither are fixtures nor request any.
+# Whose decorators, base classes and factories neither make nor request fixtures.
 _HARMLESS_MODULES = sys.stdlib_module_names | frozenset(
-    ("aiohttp", "asynctest", "ddt", "django", "fastapi", "flask", "flask_testing", "freezegun", "hypothesis", "mock", "moto", "numpy",
-     "pandas", "parameterized", "pydantic", "pytest", "requests_mock", "respx", "responses", "rest_framework", "sqlalchemy", "starlette",
-     "testfixtures", "testtools", "time_machine", "tornado", "torch", "twisted", "werkzeug")
-)  # fmt: skip
-_HARMLESS_NAMES = frozenset(
-    ("object", "staticmethod", "classmethod", "property", "Exception", "BaseException", "dict", "list", "tuple", "set", "str", "int", "type")
-)  # fmt: skip
-_LAZY = frozenset(("lazy_fixture", "lf", "lfc", "fixture_ref"))
-_STEPS = frozenset(
-    ("given", "when", "then", "step")
-)  # pytest-bdd: their functions request and provide fixtures
+    """aiohttp asynctest attr ddt django factory fastapi flask freezegun hypothesis mock moto numpy pandas parameterized
+    pydantic pytest requests_mock respx responses rest_framework sqlalchemy starlette testtools time_machine tornado
+    torch twisted werkzeug""".split()  # noqa: SIM905
+)
+_HARMLESS_NAMES = frozenset(dir(builtins))
+_LAZY = frozenset(("lazy_fixture", "lf", "lfc", "fixture_ref"))  # their strings are requests
+_STEPS = frozenset(("given", "when", "then", "step"))  # pytest-bdd: steps request fixtures, and may be some
 _GENERATORS = frozenset(
     ("globals", "exec", "setattr", "vars", "scenarios")
-)  # calls that can make tests and fixtures out of nothing
+)  # calls that make tests and fixtures
+_LOOKUPS = frozenset(("getfixturevalue", "getfuncargvalue"))
 
 
 def read_fixtures(
     source: bytes, python_functions: Sequence[str] = ("test",), python_classes: Sequence[str] = ("Test",)
 ) -> FileFixtures:
-    """The facts of one file. python_functions, python_classes: the suite's prefixes and globs, as in pytest's configuration."""
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    """The facts of one file. python_functions, python_classes: prefixes and globs, as in pytest's configuration."""
+    tree = blocks.parse(source)
+    if tree is None:
         return FileFixtures(opaque=True)
-    return _Reader(tree, source, python_functions, python_classes).facts()
+    lookups = any(name.encode() in source for name in _LOOKUPS)
+    return _Reader(tree, lookups, _name_matcher(python_functions), _name_matcher(python_classes)).facts()
+
+
+class _Place(NamedTuple):
+    """Where a test stands: what all its neighbours share."""
+
+    prefix: str = ""  # of node ids: "TestC::"
+    classes: tuple[str, ...] = ()
+    marks: tuple[ast.expr, ...] = ()  # decorators and pytestmark of the classes and the module
+    sure: bool = True  # nothing makes it conditional
+    unittest: bool = False
+    dynamic: bool = False  # inherits from another file
 
 
 class _Marks:
@@ -107,44 +120,34 @@ class _Marks:
         self.requests: list[str] = []
         self.parametrized: set[str] = set()
         self.dynamic = False
-        self.injected = 0  # leading parameters that mock.patch fills
-        self.strategies: list[str] | int = (
-            0  # parameters that hypothesis fills: by name, or the number of last ones
-        )
-
-    def __add__(self, other: _Marks) -> _Marks:
-        total = _Marks()
-        total.requests = [*self.requests, *other.requests]
-        total.parametrized = self.parametrized | other.parametrized
-        total.dynamic = self.dynamic or other.dynamic
-        total.injected = self.injected + other.injected
-        total.strategies = self.strategies or other.strategies
-        return total
+        self.patched = 0  # the number of first parameters that mock.patch fills
+        self.given: Collection[str] = ()  # parameters that hypothesis fills,
+        self.given_last = 0  # and the number of last ones
 
 
 class _Class(NamedTuple):
-    """A class of the file with what it inherits inside the file."""
+    """A class with what it inherits inside the file."""
 
-    members: dict[str, tuple[_Function, str]]  # name → function, the class that defines it
-    marks: _Marks
+    members: dict[str, tuple[Function, str]]  # name → function, the class that defines it
+    marks: tuple[ast.expr, ...]
+    flag: bool | None  # __test__
     unittest: bool
-    unknown: bool  # has a base class from another file
-    wanted: bool | None  # __test__
+    unknown: bool  # inherits from another file
 
 
 class _Reader:
     def __init__(
-        self, tree: ast.Module, source: bytes, python_functions: Sequence[str], python_classes: Sequence[str]
+        self, tree: ast.Module, lookups: bool, is_test: Callable[[str], bool], is_class: Callable[[str], bool]
     ) -> None:
-        self.is_test_name = _name_matcher(python_functions)
-        self.is_class_name = _name_matcher(python_classes)
-        self.scan_bodies = b"getfixturevalue" in source or b"getfuncargvalue" in source
         self.tree = tree
-        self.imports: dict[str, tuple[str, str]] = {}
+        self.lookups = lookups  # is there a getfixturevalue in the file?
+        self.is_test = is_test
+        self.is_class = is_class
+        self.imports: dict[str, tuple[str, str]] = {}  # local name → module, name there
         self.stars: list[str] = []
-        self.functions: dict[str, _Function] = {}
+        self.functions: dict[str, Function] = {}
         self.classes: dict[str, ast.ClassDef] = {}
-        self.values: dict[str, ast.expr] = {}  # module-level assignments
+        self.values: dict[str, ast.expr] = {}  # what the module assigns
         self.fixtures: list[Fixture] = []
         self.tests: list[TestItem] = []
 
@@ -152,39 +155,37 @@ class _Reader:
         statements = list(_statements(self.tree.body))
         for statement, _ in statements:
             self._bind(statement)
-        module_marks = self._marks_of_body(self.tree.body)
+        module = _Place(marks=_pytestmarks(self.tree.body))
         for statement, sure in statements:
-            if isinstance(statement, _Function):
-                self._function(statement, "", statement.name, module_marks, sure)
+            place = module._replace(sure=sure)
+            if isinstance(statement, Function):
+                self._function(statement.name, statement, place, statement.name)
             elif isinstance(statement, ast.ClassDef):
-                self._class(statement, (), module_marks, sure)
-            elif isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value:
-                targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-                for target in targets:
-                    if isinstance(target, ast.Name):
-                        self._assignment(target.id, statement.value, "")
-            elif isinstance(statement, ast.Expr) and self._generates(statement.value):
+                self._class(statement, place, statement.name)
+            elif isinstance(statement, ast.Expr | ast.Assign) and self._leaf(statement.value) in _GENERATORS:
                 self.stars.append("")
-                self.tests.append(TestItem("", (), dynamic=True))
-        for local, (module, original) in self.imports.items():
-            if (
-                (self.is_test_name(local) or self.is_class_name(local))
-                and not self._is_harmless(local)
-                and original
-            ):
-                self.tests.append(TestItem("", (), dynamic=True))
+            for name, value in _assignments(statement):
+                self._assignment(name, value, "")
         imports = [
-            (local, module, original) for local, (module, original) in self.imports.items() if original
+            (name, *origin) for name, origin in self.imports.items() if origin[1] and not self._harmless(name)
         ]
-        imports += [("*", module, "*") for module in self.stars]
-        dynamic = any(item.dynamic for item in (*self.fixtures, *self.tests))
+        if self.stars or any(self.is_test(name) or self.is_class(name) for name, _, _ in imports):
+            self.tests.append(TestItem("", (), dynamic=True))
+        dynamic = any(one.dynamic for one in [*self.fixtures, *self.tests])
+        plugins = (
+            [*_strings(ast.walk(self.values["pytest_plugins"]))] if "pytest_plugins" in self.values else []
+        )
         return FileFixtures(
             tuple(self.fixtures),
             tuple(dict.fromkeys(self.tests)),
             tuple(name for name in self.functions if name.startswith("pytest_")),
-            self._plugins(),
-            tuple(imports),
-            self._identifiers() if dynamic and self.scan_bodies else (),
+            tuple(name.strip() for text in plugins for name in text.split(",") if name.strip()),
+            (*imports, *(("*", module, "*") for module in self.stars)),
+            tuple(
+                sorted(set(filter(str.isidentifier, _strings(ast.walk(self.tree)))))
+                if dynamic and self.lookups
+                else ()
+            ),
         )
 
     def _bind(self, statement: ast.stmt) -> None:
@@ -192,481 +193,363 @@ class _Reader:
             module = "." * statement.level + (statement.module or "")
             for alias in statement.names:
                 if alias.name == "*":
-                    self.stars.append(module)
+                    self.stars += [module] if module.partition(".")[0] not in _HARMLESS_MODULES else []
                 else:
                     self.imports[alias.asname or alias.name] = (module, alias.name)
         elif isinstance(statement, ast.Import):
             for alias in statement.names:
-                self.imports[alias.asname or alias.name.split(".")[0]] = (alias.name, "")
-        elif isinstance(statement, _Function):
+                self.imports[alias.asname or alias.name.partition(".")[0]] = (alias.name, "")
+        elif isinstance(statement, Function):
             self.functions[statement.name] = statement
         elif isinstance(statement, ast.ClassDef):
             self.classes[statement.name] = statement
-        elif isinstance(statement, ast.Assign):
-            self.values.update(
-                (target.id, statement.value) for target in statement.targets if isinstance(target, ast.Name)
-            )
-        elif (
-            isinstance(statement, ast.AnnAssign)
-            and isinstance(statement.target, ast.Name)
-            and statement.value
-        ):
-            self.values[statement.target.id] = statement.value
+        self.values.update(_assignments(statement))
 
-    # -- names
+    def _leaf(self, node: ast.expr) -> str:
+        """The last name of a callee or decorator; for a renamed import, what it is called at home."""
+        name = leaf(node)
+        root = _root(node)
+        return self.imports[root][1] or name if name == root and root in self.imports else name
 
-    def _last(self, node: ast.expr) -> str:
-        """What a callee or decorator is called at its origin: `fixture` for `pytest.fixture` and for a renamed import."""
-        if isinstance(node, ast.Call):
-            return self._last(node.func)
-        if isinstance(node, ast.Attribute):
-            return node.attr
-        if isinstance(node, ast.Name):
-            return self.imports.get(node.id, ("", ""))[1] or node.id
-        return ""
-
-    def _is_harmless(self, name: str) -> bool:
-        """Does this module-level name come from a module that has nothing to do with fixtures?"""
+    def _harmless(self, name: str) -> bool:
+        """Has this name of the module nothing to do with fixtures?"""
         if name in self.imports:
-            return self.imports[name][0].split(".")[0] in _HARMLESS_MODULES
+            return self.imports[name][0].partition(".")[0] in _HARMLESS_MODULES
         return name in _HARMLESS_NAMES
 
-    def _generates(self, node: ast.expr) -> bool:
-        return isinstance(node, ast.Call) and self._last(node) in _GENERATORS
+    # fixtures
 
-    # -- fixtures
-
-    def _fixture_options(self, node: ast.expr) -> list[ast.keyword] | None:
-        """The keywords of `pytest.fixture`, `pytest.fixture(…)`, or an alias of them; None for anything else."""
-        options = node.keywords if isinstance(node, ast.Call) else []
-        callee = node.func if isinstance(node, ast.Call) else node
-        name = self._last(callee)
+    def _fixture_options(self, node: ast.expr, depth: int = 0) -> list[ast.keyword] | None:
+        """The keywords of `pytest.fixture`, `pytest.fixture(…)` or an alias of these; None for anything else."""
+        call = node if isinstance(node, ast.Call) else None
+        made_by = call.func.keywords if call and isinstance(call.func, ast.Call) else []
+        options = [*made_by, *call.keywords] if call else []
+        name = self._leaf(node)
         if name.lower().endswith("fixture") and name not in _LAZY:
             return options
-        if name == "partial" and isinstance(node, ast.Call) and node.args:
-            inner = self._fixture_options(node.args[0])
-            return None if inner is None else inner + options
-        if isinstance(callee, ast.Name) and callee.id in self.values and self.values[callee.id] is not node:
-            value = self.values.pop(callee.id)  # taken out against cycles
-            inner = self._fixture_options(value)
-            self.values[callee.id] = value
-            return None if inner is None else inner + options
-        return None
+        alias = call.args[0] if call and name == "partial" and call.args else self.values.get(_root(node))
+        inner = self._fixture_options(alias, depth + 1) if alias and depth < 5 else None
+        return None if inner is None else [*inner, *options]
 
-    def _add_fixture(
-        self,
-        name: str,
-        function: str,
-        definition: ast.expr | _Function | None,
-        options: list[ast.keyword],
-        scope_node: str,
+    def _fixture(
+        self, name: str, function: str, node: ast.AST | None, options: list[ast.keyword], scope_node: str
     ) -> None:
-        values = {option.arg: option.value for option in options if option.arg}
-        given_name = values.get("name")
-        autouse = values.get("autouse", ast.Constant(False))
-        scope = values.get("scope")
-        requests: list[str] = []
-        dynamic = any(option.arg is None for option in options)
-        if isinstance(definition, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            requests, dynamic = self._requests(definition, bool(scope_node), dynamic)
-        else:
-            dynamic = True
-        if "params" in values:
-            requests += self._lazy(values["params"])
+        values = {option.arg: option.value for option in options}
+        constants = {key: value.value for key, value in values.items() if isinstance(value, ast.Constant)}
+        asked, dynamic = self._asked(node, bool(scope_node))
+        requests = (*asked, *(self._lazy(values["params"]) if "params" in values else ()))
+        autouse = bool(constants.get("autouse", "autouse" in values))
+        scope = str(constants.get("scope", "function"))
+        if "name" in values and not isinstance(constants.get("name"), str):
+            self.stars.append("")  # a name that is computed could be any
+        name = str(constants.get("name") or name)
+        unknown = dynamic or None in values
+        self.fixtures.append(Fixture(name, function, autouse, scope, requests, scope_node, unknown))
+
+    def _perhaps(self, name: str, scope_node: str) -> None:
         self.fixtures.append(
-            Fixture(
-                given_name.value
-                if isinstance(given_name, ast.Constant) and isinstance(given_name.value, str)
-                else name,
-                function,
-                bool(autouse.value) if isinstance(autouse, ast.Constant) else True,
-                scope.value
-                if isinstance(scope, ast.Constant) and isinstance(scope.value, str)
-                else "function",
-                tuple(dict.fromkeys(requests)),
-                scope_node,
-                dynamic,
-            )
+            Fixture(name, "", False, "function", (), scope_node, dynamic=True, certain=False)
         )
 
     def _assignment(self, name: str, value: ast.expr, scope_node: str) -> None:
         """`x = pytest.fixture(f)`, `x = pytest.fixture(…)(f)`, `x = another_fixture`, `x = make_fixture(…)`."""
         if isinstance(value, ast.Call):
             options = self._fixture_options(value)
-            if options is None and isinstance(value.func, ast.Call):
-                options = self._fixture_options(value.func)
-            if options is not None and value.args and self._last(value) != "partial":
-                argument = value.args[0]
-                definition = self.functions.get(argument.id) if isinstance(argument, ast.Name) else argument
-                self._add_fixture(name, self._last(argument), definition, options, scope_node)
-            elif options is None:
-                if self.is_test_name(name):
-                    self.tests.append(TestItem("", (), dynamic=True))
-                elif not self._is_harmless(_root(value)):
-                    self.fixtures.append(
-                        Fixture(name, "", False, "function", (), scope_node, dynamic=True, certain=False)
-                    )
-        elif isinstance(value, ast.Name):
-            if value.id in self.imports:
-                self.imports.setdefault(name, self.imports[value.id])
-            self.fixtures += [
-                fixture._replace(name=name)
-                for fixture in self.fixtures
-                if fixture.name == value.id and fixture.scope_node == scope_node
-            ]
-        elif (
-            isinstance(value, ast.Attribute)
-            and isinstance(value.value, ast.Name)
-            and value.value.id in self.imports
-        ):
-            module, original = self.imports[value.value.id]
-            separator = "" if not original or module.endswith(".") else "."
-            self.imports.setdefault(name, (module + separator + original, value.attr))
+            if options is not None and value.args and self._leaf(value) != "partial":
+                function = leaf(value.args[0])
+                definition = self.functions.get(function, value.args[0])
+                self._fixture(name, function or name, definition, options, scope_node)
+            elif options is None and self.is_test(name) and not scope_node:
+                self.tests.append(TestItem("", (), dynamic=True))
+            elif options is None and not self._harmless(_root(value)):
+                self._perhaps(name, scope_node)
+        elif isinstance(value, ast.Name | ast.Attribute):
+            known = [one for one in self.fixtures if (one.name, one.scope_node) == (_root(value), scope_node)]
+            self.fixtures += [one._replace(name=name) for one in known]
+            if _root(value) in self.imports and not self._harmless(_root(value)):
+                self._perhaps(name, scope_node)
 
-    # -- what functions request
+    # requests
 
-    def _requests(
-        self, function: _Function | ast.Lambda, method: bool, dynamic: bool = False
-    ) -> tuple[list[str], bool]:
-        """The fixtures a function asks for, and whether there may be more."""
-        arguments = function.args
-        names = [argument.arg for argument in arguments.args]
-        if arguments.defaults:
-            del names[-len(arguments.defaults) :]
-        if arguments.posonlyargs:  # they hold self, if anything
-            method = False
-        static = isinstance(function, _Function) and any(
-            self._last(d) == "staticmethod" for d in function.decorator_list
-        )
-        if method and not static:
-            names = names[1:]
-        names += [
-            a.arg
-            for a, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-            if default is None
-        ]
-        if self.scan_bodies or "request" in names:
-            found, more = self._scan(function)
-            names += found
-            dynamic = dynamic or more
-        return names, dynamic
+    def _asked(self, node: ast.AST | None, method: bool) -> tuple[list[str], bool]:
+        """What a function requests by its parameters and in its body; and whether there may be more."""
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            return [], True
+        names = _parameters(node, method)
+        has_request = "request" in names
+        found, dynamic = self._looked_up(node, has_request) if self.lookups or has_request else ([], False)
+        return [*names, *found], dynamic
 
-    def _scan(self, function: ast.AST) -> tuple[list[str], bool]:
-        """getfixturevalue("x") in a body; and whether `request` escapes or a name is computed."""
+    def _looked_up(self, function: ast.AST, has_request: bool) -> tuple[list[str], bool]:
+        """getfixturevalue("x") in a body; and whether a name is computed, or `request` handed to somebody else."""
         found: list[str] = []
-        named, used, called, calls = 0, 0, 0, 0
+        open_ends = 0
         for node in ast.walk(function):
-            if isinstance(node, ast.Name) and node.id == "request":
-                named += 1
+            if isinstance(node, ast.Name):
+                open_ends += has_request and node.id == "request"
             elif isinstance(node, ast.Attribute):
-                used += isinstance(node.value, ast.Name) and node.value.id == "request"
-                called += node.attr in ("getfixturevalue", "getfuncargvalue")
-            elif isinstance(node, ast.Call) and self._last(node) in ("getfixturevalue", "getfuncargvalue"):
-                names = _strings(node.args[:1] or [keyword.value for keyword in node.keywords])
+                open_ends -= has_request and isinstance(node.value, ast.Name) and node.value.id == "request"
+                open_ends += node.attr in _LOOKUPS
+            elif isinstance(node, ast.Call) and leaf(node.func) in _LOOKUPS:
+                names = list(_strings([*node.args, *(keyword.value for keyword in node.keywords)]))
                 found += names
-                calls += len(names) == 1
-        return found, named != used or called != calls
+                open_ends -= len(names) == 1
+        return found, open_ends != 0
 
     def _lazy(self, node: ast.AST) -> list[str]:
-        calls = (n for n in ast.walk(node) if isinstance(n, ast.Call) and self._last(n) in _LAZY)
+        calls = (part for part in ast.walk(node) if isinstance(part, ast.Call) and self._leaf(part) in _LAZY)
         return [name for call in calls for name in _strings(call.args)]
 
-    # -- marks
+    # marks
 
-    def _marks(self, expressions: Iterable[ast.expr]) -> _Marks:
-        marks = _Marks()
-        for expression in expressions:
-            self._mark(expression, marks)
-        return marks
-
-    def _mark(self, node: ast.expr, marks: _Marks) -> None:
-        name = self._last(node)
+    def _mark(self, node: ast.expr, marks: _Marks, depth: int = 0) -> None:
+        name, root = self._leaf(node), _root(node)
         call = node if isinstance(node, ast.Call) else None
         if isinstance(node, ast.List | ast.Tuple):
             for element in node.elts:
-                self._mark(element, marks)
-        elif name == "usefixtures" and call:
-            names = _strings(call.args)
+                self._mark(element, marks, depth)
+        elif call and name == "usefixtures":
+            names = list(_strings(call.args))
             marks.requests += names
             marks.dynamic |= len(names) != len(call.args)
-        elif name == "parametrize" and call:
-            self._parametrize(call, marks)
-        elif call and (name == "patch" or (name == "object" and isinstance(call.func, ast.Attribute))):
-            positional = 1 if name == "patch" else 2
-            marks.injected += len(call.args) <= positional and all(
-                keyword.arg != "new" for keyword in call.keywords
-            )
+        elif call and name == "parametrize":
+            marks.requests += self._lazy(call)
+            marks.parametrized |= _direct_parameters(call)
+        elif call and name in ("patch", "object"):
+            given = len(call.args) > (1 if name == "patch" else 2)
+            marks.patched += not given and all(keyword.arg != "new" for keyword in call.keywords)
         elif call and name == "given":
-            marks.strategies = [k.arg for k in call.keywords if k.arg] or len(call.args)
-        elif _is_mark(node) or self._is_harmless(_root(node)):
+            marks.given = [keyword.arg or "" for keyword in call.keywords]
+            marks.given_last = len(call.args)
+        elif _is_mark(node) or self._harmless(root):
             pass
-        elif isinstance(node, ast.Name) and node.id in self.values:
-            value = self.values.pop(node.id)  # taken out against cycles
-            self._mark(value, marks)
-            self.values[node.id] = value
-        elif _root(node) in self.functions:
-            body = self.functions[_root(node)]
-            marks.dynamic |= any(
-                isinstance(n, ast.Attribute) and n.attr in ("mark", "usefixtures") for n in ast.walk(body)
-            )
+        elif root in self.values and depth < 5:
+            self._mark(self.values[root], marks, depth + 1)
+        elif root in self.functions:
+            body = ast.walk(self.functions[root])
+            marks.dynamic |= any(isinstance(part, ast.Attribute) and part.attr == "mark" for part in body)
         else:
             marks.dynamic = True
 
-    def _parametrize(self, call: ast.Call, marks: _Marks) -> None:
-        keywords = {keyword.arg: keyword.value for keyword in call.keywords}
-        names = call.args[0] if call.args else keywords.get("argnames")
-        indirect = keywords.get("indirect", call.args[2] if len(call.args) > 2 else None)
-        marks.requests += self._lazy(call)
-        if isinstance(names, ast.Constant) and isinstance(names.value, str):
-            direct = {name.strip() for name in names.value.split(",")}
-        else:
-            direct = set(_strings(names.elts)) if isinstance(names, ast.List | ast.Tuple) else set()
-        if isinstance(indirect, ast.List | ast.Tuple) and len(_strings(indirect.elts)) == len(indirect.elts):
-            direct -= set(_strings(indirect.elts))
-        elif indirect and not (isinstance(indirect, ast.Constant) and indirect.value is False):
-            direct = set()
-        marks.parametrized |= direct
+    # tests
 
-    def _marks_of_body(self, body: Sequence[ast.stmt]) -> _Marks:
-        """The pytestmark of a module or class."""
-        marks = _Marks()
-        for statement, _ in _statements(body):
-            if isinstance(statement, ast.Assign):
-                targets: list[ast.expr] = statement.targets
-            elif isinstance(statement, ast.AnnAssign | ast.AugAssign):
-                targets = [statement.target]
-            else:
-                continue
-            if statement.value and any(isinstance(t, ast.Name) and t.id == "pytestmark" for t in targets):
-                self._mark(statement.value, marks)
-        return marks
-
-    # -- tests
-
-    def _function(self, function: _Function, scope_node: str, name: str, marks: _Marks, sure: bool) -> None:
-        for decorator in function.decorator_list:
+    def _function(self, name: str, node: Function, place: _Place, qualified: str) -> None:
+        scope_node = place.classes[0] if place.classes else ""
+        for decorator in node.decorator_list:
             options = self._fixture_options(decorator)
+            if options is None and self._leaf(decorator) in _STEPS and not self._harmless(_root(decorator)):
+                keywords = decorator.keywords if isinstance(decorator, ast.Call) else []
+                options = [ast.keyword("name", one.value) for one in keywords if one.arg == "target_fixture"]
             if options is not None:
-                self._add_fixture(name, function.name, function, options, scope_node)
+                self._fixture(name, qualified, node, options, scope_node)
                 return
-            if self._last(decorator) in _STEPS and not self._is_harmless(_root(decorator)):
-                target = (
-                    [k.value for k in decorator.keywords if k.arg == "target_fixture"]
-                    if isinstance(decorator, ast.Call)
-                    else []
-                )
-                self._add_fixture((_strings(target) or [name])[0], function.name, function, [], scope_node)
-                return
-        if name.startswith("pytest_"):
-            self._hook(function)
-        elif self.is_test_name(name):
-            self._test(function, name if sure else "", marks, method=False, classes=())
-        elif function.decorator_list and not scope_node and self._marks(function.decorator_list).dynamic:
-            self.fixtures.append(
-                Fixture(name, name, False, "function", (), scope_node, dynamic=True, certain=False)
-            )
+        of_unittest = name.startswith(("test", "runTest"))
+        if of_unittest if place.unittest else self.is_test(name) or (place.dynamic and of_unittest):
+            self._test(name, node, place)
+        elif not scope_node and name.startswith("pytest_"):
+            self._hook(node)
+        elif not scope_node and node.decorator_list:
+            marks = _Marks()
+            self._mark(ast.List(node.decorator_list), marks)
+            if marks.dynamic:
+                self._perhaps(name, scope_node)
 
-    def _hook(self, function: _Function) -> None:
-        """A hook that adds fixtures to tests works like an autouse fixture."""
-        requests, dynamic = self._scan(function) if self.scan_bodies else ([], False)
-        for node in ast.walk(function):
-            if isinstance(node, ast.Call) and self._last(node) == "usefixtures":
-                names = _strings(node.args)
-                requests += names
-                dynamic = dynamic or len(names) != len(node.args)
-            elif isinstance(node, ast.Attribute) and node.attr == "fixturenames":
-                dynamic = dynamic or function.name != "pytest_generate_tests"
-        if requests or dynamic:
-            self.fixtures.append(
-                Fixture(function.name, function.name, True, "function", tuple(requests), "", dynamic)
-            )
-
-    def _test(
-        self, function: _Function, node_id: str, marks: _Marks, method: bool, classes: tuple[str, ...]
-    ) -> None:
-        marks = self._marks(function.decorator_list) + marks
-        names, dynamic = self._requests(function, method)
-        parameters = len(function.args.args) - len(function.args.defaults) - method
-        if marks.injected:
-            del names[: marks.injected]
-        if isinstance(marks.strategies, int):
-            del names[
-                max(parameters - marks.injected - marks.strategies, 0) : max(parameters - marks.injected, 0)
-            ]
-        else:
-            names = [name for name in names if name not in marks.strategies]
-        requests = dict.fromkeys(name for name in (*marks.requests, *names) if name not in marks.parametrized)
+    def _test(self, name: str, node: Function, place: _Place) -> None:
+        marks = _Marks()
+        self._mark(ast.List([*node.decorator_list, *place.marks]), marks)
+        requests, dynamic = self._asked(node, bool(place.classes))
+        parameters = _parameters(node, bool(place.classes))
+        looked_up = requests[len(parameters) :]
+        parameters = parameters[marks.patched : len(parameters) - marks.given_last]
+        parameters = [] if place.unittest else [one for one in parameters if one not in marks.given]
+        wanted = [one for one in (*marks.requests, *parameters, *looked_up) if one not in marks.parametrized]
         self.tests.append(
             TestItem(
-                node_id, tuple(requests), dynamic or marks.dynamic, tuple(sorted(marks.parametrized)), classes
+                place.prefix + name if place.sure else "",
+                tuple(dict.fromkeys(wanted)),
+                dynamic or marks.dynamic or place.dynamic,
+                tuple(sorted(marks.parametrized)),
+                place.classes,
             )
         )
 
-    def _inherited(self, node: ast.ClassDef, qualified: str, seen: tuple[str, ...] = ()) -> _Class:
-        members: dict[str, tuple[_Function, str]] = {}
-        marks = self._marks(node.decorator_list) + self._marks_of_body(node.body)
-        unittest = unknown = False
-        wanted: bool | None = None
+    def _hook(self, node: Function) -> None:
+        """A hook that gives tests fixtures works like an autouse fixture."""
+        marks = _Marks()
+        for part in ast.walk(node):
+            if isinstance(part, ast.Call) and leaf(part) == "usefixtures":
+                self._mark(part, marks)
+            elif isinstance(part, ast.Attribute) and part.attr == "fixturenames":
+                marks.dynamic |= node.name != "pytest_generate_tests"
+        found, dynamic = self._looked_up(node, False) if self.lookups else ([], False)
+        requests = (*marks.requests, *found)
+        if requests or dynamic or marks.dynamic:
+            self.fixtures.append(
+                Fixture(node.name, node.name, True, "function", requests, "", dynamic or marks.dynamic)
+            )
+
+    def _inherited(self, node: ast.ClassDef, qualified: str, below: tuple[str, ...] = ()) -> _Class:
+        members: dict[str, tuple[Function, str]] = {}
+        marks = (*node.decorator_list, *_pytestmarks(node.body))
+        flag, unittest, unknown = None, False, False
         for base in reversed(node.bases):
-            name = base.id if isinstance(base, ast.Name) else ""
-            if name in self.classes and name not in seen and self.classes[name] is not node:
-                parent = self._inherited(self.classes[name], name, (*seen, node.name))
+            name = _root(base)
+            if name in self.classes and name not in below and self.classes[name] is not node:
+                parent = self._inherited(self.classes[name], name, (*below, node.name))
                 members.update(parent.members)
-                marks = marks + parent.marks
-                unittest, unknown = unittest or parent.unittest, unknown or parent.unknown
-            elif self._is_harmless(_root(base)):
-                unittest = unittest or self._last(base).endswith("TestCase")
+                marks += parent.marks
+                flag, unittest, unknown = parent.flag, unittest or parent.unittest, unknown or parent.unknown
+            elif self._harmless(name):
+                unittest = unittest or self._leaf(base).endswith("TestCase")
             else:
                 unknown = True
         for statement, _ in _statements(node.body):
-            if isinstance(statement, _Function):
+            if isinstance(statement, Function):
                 members[statement.name] = (statement, qualified)
-            elif isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Constant):
-                if any(
-                    isinstance(target, ast.Name) and target.id == "__test__" for target in statement.targets
-                ):
-                    wanted = bool(statement.value.value)
-        return _Class(members, marks, unittest, unknown, wanted)
+            for name, value in _assignments(statement):
+                if name == "__test__" and isinstance(value, ast.Constant):
+                    flag = bool(value.value)
+        return _Class(members, marks, flag, unittest, unknown)
 
-    def _class(self, node: ast.ClassDef, outer: tuple[str, ...], marks: _Marks, sure: bool) -> None:
-        qualified = ".".join((*outer, node.name))
+    def _class(self, node: ast.ClassDef, outer: _Place, qualified: str) -> None:
         facts = self._inherited(node, qualified)
-        own_tests = any(
-            self.is_test_name(name) or (name.startswith("test") and facts.unknown) for name in facts.members
-        )
-        named = self.is_class_name(node.name) or bool(facts.wanted)
-        if facts.wanted is False:
+        has_tests = any(self.is_test(name) or name.startswith("test") for name in facts.members)
+        sure = outer.sure
+        if facts.flag is False:
             return
-        if not facts.unittest and not named:
-            bases = " ".join(map(self._last, node.bases)).lower()
-            if not facts.unknown or not (
-                own_tests or "test" in node.name.lower() or "test" in bases or "case" in bases
-            ):
+        if not (facts.unittest or facts.flag or self.is_class(node.name)):
+            words = " ".join((node.name, *map(leaf, node.bases))).lower()
+            if not facts.unknown or not (has_tests or "test" in words or "case" in words):
                 return
             sure = False  # a unittest class, if its base class is one
-        if not facts.unittest and not facts.unknown and "__init__" in facts.members:
-            return  # pytest does not collect it
-        classes = tuple(".".join((*outer, node.name)[:depth]) for depth in range(len(outer) + 1, 0, -1))
-        prefix = "::".join((*outer, node.name))
-        marks = facts.marks + marks
-        if facts.unknown:
-            marks = marks + _dynamic_marks()
+        if "__init__" in facts.members and not facts.unittest and not facts.unknown:
+            return  # pytest leaves it out
+        marks = (*facts.marks, *outer.marks)
+        classes = (qualified, *outer.classes)
+        place = _Place(f"{outer.prefix}{node.name}::", classes, marks, sure, facts.unittest, facts.unknown)
+        if facts.unknown:  # tests that it inherits
             self.tests.append(
-                TestItem(prefix if sure and own_tests else "", tuple(marks.requests), True, (), classes)
+                TestItem(place.prefix[:-2] if sure and has_tests else "", (), True, (), classes)
             )
         for name, (function, owner) in facts.members.items():
-            options = next(
-                (o for d in function.decorator_list if (o := self._fixture_options(d)) is not None), None
-            )
-            if options is not None:
-                self._add_fixture(name, f"{owner}.{name}", function, options, qualified)
-            elif facts.unittest and (name.startswith("test") or name == "runTest"):
-                own = self._marks(function.decorator_list) + marks
-                found, dynamic = self._scan(function) if self.scan_bodies else ([], False)
-                requests = tuple(dict.fromkeys((*own.requests, *found)))
-                self.tests.append(
-                    TestItem(
-                        f"{prefix}::{name}" if sure else "", requests, dynamic or own.dynamic, (), classes
-                    )
-                )
-            elif self.is_test_name(name) or (facts.unknown and name.startswith("test")):
-                self._test(function, f"{prefix}::{name}" if sure else "", marks, method=True, classes=classes)
+            self._function(name, function, place, f"{owner}.{name}")
         for statement, _ in _statements(node.body):
-            if isinstance(statement, ast.Assign):
-                for target in statement.targets:
-                    if isinstance(target, ast.Name) and target.id != "pytestmark":
-                        self._assignment(target.id, statement.value, qualified)
-            elif isinstance(statement, ast.ClassDef):
-                self._class(statement, (*outer, node.name), marks, sure)
-
-    # -- plugins and strings
-
-    def _plugins(self) -> tuple[str, ...]:
-        value = self.values.get("pytest_plugins")
-        if isinstance(value, ast.Constant) and isinstance(value.value, str):
-            return tuple(name.strip() for name in value.value.split(",") if name.strip())
-        return tuple(dict.fromkeys(_strings(ast.walk(value)))) if value else ()
-
-    def _identifiers(self) -> tuple[str, ...]:
-        return tuple(sorted({name for name in _strings(ast.walk(self.tree)) if name.isidentifier()}))
-
-
-# -- syntax helpers
+            if isinstance(statement, ast.ClassDef):
+                self._class(statement, place, f"{qualified}.{statement.name}")
+            for name, value in _assignments(statement):
+                self._assignment(name, value, qualified)
 
 
 def _statements(body: Sequence[ast.stmt], sure: bool = True) -> Iterator[tuple[ast.stmt, bool]]:
-    """The statements of a module or class, also below if, try, with and loops; and whether they surely run."""
+    """The statements of a module or class, also those below if, try, with and loops; and whether they surely run."""
     for statement in body:
         yield statement, sure
-        if isinstance(statement, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            continue
-        inner = sure and isinstance(statement, ast.With)
-        for block in ("body", "orelse", "finalbody"):
-            yield from _statements(getattr(statement, block, ()), inner)
-        for handler in (*getattr(statement, "handlers", ()), *getattr(statement, "cases", ())):
-            yield from _statements(handler.body, False)
+        if not isinstance(statement, Definition):
+            parts = (*getattr(statement, "handlers", ()), *getattr(statement, "cases", ()), statement)
+            for part in parts:
+                for block in ("body", "orelse", "finalbody"):
+                    yield from _statements(getattr(part, block, ()), sure and isinstance(part, ast.With))
 
 
-def _root(node: ast.expr) -> str:
+def _assignments(statement: ast.stmt) -> list[tuple[str, ast.expr]]:
+    if isinstance(statement, ast.Assign):
+        return [(target.id, statement.value) for target in statement.targets if isinstance(target, ast.Name)]
+    if isinstance(statement, ast.AnnAssign | ast.AugAssign) and isinstance(statement.target, ast.Name):
+        return [(statement.target.id, statement.value)] if statement.value else []
+    return []
+
+
+def _pytestmarks(body: Sequence[ast.stmt]) -> tuple[ast.expr, ...]:
+    pairs = (pair for statement, _ in _statements(body) for pair in _assignments(statement))
+    return tuple(value for name, value in pairs if name == "pytestmark")
+
+
+def _parameters(function: Function | ast.Lambda, method: bool) -> list[str]:
+    """The parameters that pytest fills."""
+    arguments = function.args
+    names = [one.arg for one in arguments.args]
+    names = names[: len(names) - len(arguments.defaults)] if arguments.defaults else names
+    decorators = function.decorator_list if isinstance(function, Function) else []
+    if method and not arguments.posonlyargs and not any(leaf(one) == "staticmethod" for one in decorators):
+        names = names[1:]
+    defaults = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    return [*names, *(one.arg for one, default in defaults if default is None)]
+
+
+def _direct_parameters(call: ast.Call) -> set[str]:
+    """The names that a `parametrize` surely sets itself."""
+    keywords = {keyword.arg: keyword.value for keyword in call.keywords}
+    names = call.args[0] if call.args else keywords.get("argnames")
+    indirect = call.args[2] if len(call.args) > 2 else keywords.get("indirect", ast.Constant(False))
+    direct = {name.strip() for text in _strings(ast.walk(names or call)) for name in text.split(",")}
+    if isinstance(indirect, ast.Constant):
+        return set() if indirect.value else direct
+    if isinstance(indirect, ast.List | ast.Tuple) and all(
+        isinstance(one, ast.Constant) for one in indirect.elts
+    ):
+        return direct - set(_strings(indirect.elts))
+    return set()
+
+
+def _root(node: ast.AST) -> str:
     """The first name of a dotted expression: `a` in `a.b.c(…)`."""
     while isinstance(node, ast.Attribute | ast.Call | ast.Subscript):
         node = node.func if isinstance(node, ast.Call) else node.value
     return node.id if isinstance(node, ast.Name) else ""
 
 
-def _is_mark(node: ast.expr) -> bool:
-    """Is this pytest.mark.NAME, mark.NAME, or a call of it?"""
-    while isinstance(node, ast.Call):
-        node = node.func
-    if not isinstance(node, ast.Attribute):
-        return False
-    owner = node.value
-    return (isinstance(owner, ast.Attribute) and owner.attr == "mark") or (
-        isinstance(owner, ast.Name) and owner.id == "mark"
-    )
+def _is_mark(node: ast.AST) -> bool:
+    """Is this `pytest.mark.NAME` or a call of it?"""
+    while isinstance(node, ast.Attribute | ast.Call):
+        node = node.func if isinstance(node, ast.Call) else node.value
+        if (isinstance(node, ast.Attribute) and node.attr == "mark") or (
+            isinstance(node, ast.Name) and node.id == "mark"
+        ):
+            return True
+    return False
 
 
-def _strings(nodes: Iterable[ast.AST]) -> list[str]:
-    return [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
-
-
-def _dynamic_marks() -> _Marks:
-    marks = _Marks()
-    marks.dynamic = True
-    return marks
+def _strings(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    return (node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))
 
 
 def _name_matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
     """pytest's rule for python_functions and python_classes: a prefix, or a glob."""
-    prefixes = tuple(patterns)
-    globs = [re.compile(fnmatch.translate(pattern)) for pattern in patterns if re.search(r"[*?[]", pattern)]
-    return lambda name: name.startswith(prefixes) or any(glob.match(name) for glob in globs)
+    globs = re.compile(
+        "|".join(fnmatch.translate(one) for one in patterns if re.search(r"[*?[]", one)) or "(?!)"
+    )
+    return lambda name: name.startswith(tuple(patterns)) or globs.match(name) is not None
 
 
-# -- requests across files
+# -- many files
 
-# What fixtures of pytest and widely used plugins request, where it could be a fixture of the user. All others are unknown.
-_PLUGIN_FIXTURES: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(
-        ("cache", "capfd", "capfdbinary", "caplog", "capsys", "capsysbinary", "capteesys", "doctest_namespace", "monkeypatch",
-         "pytestconfig", "record_property", "record_testsuite_property", "record_xml_attribute", "recwarn", "request", "subtests",
-         "tmp_path_factory", "worker_id", "testrun_uid", "mocker", "module_mocker", "class_mocker", "package_mocker", "session_mocker",
-         "benchmark", "freezer", "requests_mock", "snapshot", "cov", "no_cover", "fs", "socket_enabled", "socket_disabled",
-         "django_assert_num_queries", "django_assert_max_num_queries", "mailoutbox", "rf", "settings"),
-        (),
-    ),
-    "tmp_path": ("tmp_path_factory",),
-    "tmpdir": ("tmp_path",),
-    "tmpdir_factory": ("tmp_path_factory",),
-    "pytester": ("tmp_path_factory", "monkeypatch"),
-    "testdir": ("pytester",),
-    "linecomp": (),
-    "LineMatcher": (),
-}  # fmt: skip
+# Fixtures of pytest and common plugins: what they request that a suite may define. What others request is unknown.
+_PLUGIN_FIXTURES = {
+    name: tuple(requests.split())
+    for line in """
+        LineMatcher benchmark cache capfd capfdbinary caplog capsys capsysbinary capteesys class_mocker
+        cli_runner count_queries cov doctest_namespace fake_process fp freezer fs isolated_cli_runner linecomp mocker
+        module_mocker monkeypatch no_cover package_mocker pytestconfig record_property record_testsuite_property
+        record_xml_attribute recwarn request requests_mock session_mocker snapshot socket_disabled socket_enabled
+        subtests testrun_uid tmp_path_factory unused_tcp_port unused_tcp_port_factory worker_id
+        tmp_path tmpdir_factory: tmp_path_factory
+        tmpdir: tmp_path
+        pytester testdir: tmp_path_factory monkeypatch
+        async_client async_rf django_assert_max_num_queries django_assert_num_queries mailoutbox rf settings
+        django_capture_on_commit_callbacks django_db_blocker
+        db transactional_db django_db_reset_sequences django_db_serialized_rollback: django_db_setup
+        django_user_model django_username_field: db
+        admin_client async_admin_client admin_user: db admin_user django_user_model
+        client client_class: app
+        aiohttp_client aiohttp_server aiohttp_raw_server: event_loop loop aiohttp_client_cls
+        """.splitlines()
+    for names, _, requests in [line.partition(":")]
+    for name in names.split()
+}
 
-# Fixtures that plugins request behind everybody's back when a suite overrides them.
-_BEHIND_THE_SCENES = re.compile(
-    r"anyio_backend|app|browser_\w+|celery_\w+|context_\w+|django_db_\w+|docker_\w+|event_loop\w*|faker_\w+|live_server\w*|vcr\w*"
+# Fixtures by which plugins are configured: they request them for every test.
+_SETTINGS = re.compile(
+    r"(anyio_backend|browser_|celery_|django_|docker_|event_loop|faker_|live_server|vcr)\w*"
 )
 
 
@@ -675,44 +558,41 @@ def requesters(
     files: Mapping[str, FileFixtures],
     chain: Callable[[str], Sequence[str]],
     before: Mapping[str, FileFixtures] | None = None,
-    imported: Callable[[str, str], str | None] | None = None,
+    imported: Callable[[str, str], str | None] = lambda path, module: None,
     usefixtures: Collection[str] = (),
 ) -> dict[str, tuple[str, ...] | None]:
-    """The tests whose fixtures include a changed one: test file → node ids in the file, or None for the whole file.
+    """The tests that use a changed fixture: file → node ids in it, or None for the whole file.
 
     changed: path → names of the fixtures there that changed, came or went.
-    files: path → facts, of all test files, conftests, plugins, and files that they import fixtures from.
-    chain: path → the conftest files that apply to it, nearest first, then the plugins of its suite.
-    before: the facts of changed files as they were; FileFixtures() for a new file. A fixture may have been autouse in a file
-    that is missing here, and reaches every test below it.
-    imported: (path, module as written in its import) → path of that module, None if it is none of the repository's. Without
-    it, what an imported fixture requests is unknown.
-    usefixtures: names that the suite's configuration gives to every test.
+    files: path → facts, of the test files, conftests, plugins, and files that these import fixtures from.
+    chain: path → the conftests that apply to it, nearest first, and then its plugins.
+    before: the facts of changed files as they were; FileFixtures() for a new one. A file that is missing here may have
+    had autouse fixtures of the changed names: they reach every test below it.
+    imported: (path, module as its import writes it) → the path of that module, None if it is not in the repository.
+    What a fixture requests is unknown if it comes from such a module.
+    usefixtures: what the configuration of the suite makes every test request.
     """
-    table = _Table(changed, files, before or {}, imported)
+    levels = _Levels(changed, files, before or {}, imported)
     answer: dict[str, tuple[str, ...] | None] = {}
     for path, facts in files.items():
-        if not facts.tests and not facts.opaque:
+        if posixpath.basename(path) == "conftest.py" or not (facts.tests or facts.opaque):
             continue
         above = chain(path)
-        conftests = [other for other in above if posixpath.basename(other) == "conftest.py"]
-        plugins = [other for other in above if posixpath.basename(other) != "conftest.py"]
-        levels = [table.level((other,)) for other in (path, *conftests)] + [table.level(tuple(plugins))]
-        if not any(level.changed for level in levels):
+        conftests = [(one,) for one in above if posixpath.basename(one) == "conftest.py"]
+        plugins = tuple(one for one in above if posixpath.basename(one) != "conftest.py")
+        outer = [levels.get(place) for place in ((path,), *conftests, plugins)]
+        if not any(level.changed for level in outer):
             continue
-        if facts.opaque:
-            answer[path] = None
-            continue
-        views: dict[tuple[tuple[str, ...], tuple[str, ...]], _View] = {}
+        views: dict[tuple[tuple[str, ...], ...], _View] = {}
         selected = []
         for test in facts.tests:
             key = (test.classes, test.parametrized)
             if key not in views:
-                around = [table.level((path,), scope) for scope in test.classes]
-                views[key] = _View([*around, *levels], test.parametrized, usefixtures)
-            if test.dynamic or views[key].uses_changed(test.requests):
+                inner = [levels.get((path,), scope) for scope in test.classes]
+                views[key] = _View([*inner, *outer], test.parametrized, usefixtures)
+            if test.dynamic or views[key].uses_change(test.requests):
                 selected.append(test.node_id)
-        if "" in selected or len(selected) == len(facts.tests):
+        if facts.opaque or "" in selected or len(selected) == len(facts.tests):
             answer[path] = None
         elif selected:
             answer[path] = tuple(dict.fromkeys(selected))
@@ -720,7 +600,7 @@ def requesters(
 
 
 class _Level(NamedTuple):
-    """The fixtures of one place in the hierarchy: a class, a file, or all plugins."""
+    """The fixtures of one class, one file, or all plugins together."""
 
     fixtures: dict[str, list[Fixture]]
     autouse: tuple[str, ...]
@@ -728,164 +608,146 @@ class _Level(NamedTuple):
     open: bool  # may define any other name too
 
 
-class _Table:
-    """Levels, made once for each place."""
-
+class _Levels:
     def __init__(
         self,
         changed: Mapping[str, Collection[str]],
         files: Mapping[str, FileFixtures],
         before: Mapping[str, FileFixtures],
-        imported: Callable[[str, str], str | None] | None,
+        imported: Callable[[str, str], str | None],
     ) -> None:
-        self.files = files
-        self.imported = imported
-        self.changed = changed
-        self.everywhere = {path: self._everywhere(path, before.get(path)) for path in changed}
-        self._levels: dict[tuple[tuple[str, ...], str], _Level] = {}
+        self.changed, self.files, self.before, self.imported = changed, files, before, imported
         self._targets: dict[tuple[str, str], str | None] = {}
+        self._known: dict[tuple[tuple[str, ...], str], _Level] = {}
 
-    def _everywhere(self, path: str, before: FileFixtures | None) -> set[str]:
-        """The changed names that work like autouse: they were, or plugins may request them, or nobody knows."""
-        names = set(self.changed[path])
-        if before is None:
-            return names
-        now = self.files.get(path, FileFixtures()).fixtures
-        was_autouse = {fixture.name for fixture in before.fixtures if fixture.autouse}
-        certain = {fixture.name for fixture in (*before.fixtures, *now) if fixture.certain}
-        claimed = self._claimed()
-        return {
-            name
-            for name in names
-            if name in was_autouse
-            or (name in certain and (name not in claimed or _BEHIND_THE_SCENES.fullmatch(name)))
-        }
-
-    def _claimed(self) -> set[str]:
-        """The names that some test or other fixture requests. A fixture that nobody requests may serve a plugin."""
-        names: set[str] = set()
-        for facts in self.files.values():
-            names.update(facts.mentions)
-            for test in facts.tests:
-                names.update(test.requests)
-            for fixture in facts.fixtures:
-                names.update(request for request in fixture.requests if request != fixture.name)
-        self._claimed = lambda: names  # type: ignore[method-assign]
-        return names
-
-    def level(self, paths: tuple[str, ...], scope: str = "") -> _Level:
-        known = self._levels.get((paths, scope))
-        if known is None:
-            self._levels[paths, scope] = _Level({}, (), frozenset(), True)  # what a cycle of imports sees
-            known = self._levels[paths, scope] = self._make(paths, scope)
-        return known
+    def get(self, paths: tuple[str, ...], scope: str = "") -> _Level:
+        """The level of a class in a file, or of these files."""
+        key = (paths, scope)
+        if key not in self._known:
+            self._known[key] = _Level({}, (), frozenset(), open=True)  # what files see that import each other
+            self._known[key] = self._make(paths, scope)
+        return self._known[key]
 
     def _make(self, paths: tuple[str, ...], scope: str) -> _Level:
         fixtures: dict[str, list[Fixture]] = {}
+        autouse: set[str] = set()
         changed: set[str] = set()
-        autouse: list[str] = []
         is_open = False
         for path in paths:
             facts = self.files.get(path, FileFixtures())
+            is_open |= facts.opaque
             changed.update(self.changed.get(path, ()))
-            autouse += sorted(self.everywhere.get(path, ()))
-            is_open = is_open or facts.opaque
+            autouse |= self._as_autouse(path, facts)
             for fixture in facts.fixtures:
                 if fixture.scope_node == scope:
                     fixtures.setdefault(fixture.name, []).append(fixture)
-            for local, module, original in facts.imports if not scope else ():
+            for local, module, original in () if scope else facts.imports:
                 target = self._target(path, module)
-                if target is None:
-                    if local == "*":
-                        is_open = True
-                    else:
-                        unknown = Fixture(local, "", False, "function", (), "", dynamic=True, certain=False)
-                        fixtures.setdefault(local, []).append(unknown)
+                if target:
+                    there = self.get((target,))
+                    names = self._names(there, local, original)
+                    is_open |= there.open and local == "*"
+                elif local == "*":
+                    is_open = True
                     continue
-                there = self.level((target,))
-                is_open = is_open or (local == "*" and there.open)
-                for name, definitions in there.fixtures.items():
-                    for fixture in definitions:
-                        attribute = fixture.function or fixture.name
-                        if local == "*" or attribute == original:
-                            # A fixture named in its decorator keeps that name wherever it is imported.
-                            mine = local if local != "*" and name == attribute else name
-                            fixtures.setdefault(mine, []).append(fixture)
-                            if name in there.changed:
-                                changed.add(mine)
-                            if name in there.autouse:
-                                autouse.append(mine)
-                if local == "*":
-                    changed |= there.changed
-                elif original in there.changed:
-                    changed.add(local)
-        autouse += [
-            name for name, definitions in fixtures.items() if any(fixture.autouse for fixture in definitions)
-        ]
-        return _Level(fixtures, tuple(dict.fromkeys(autouse)), frozenset(changed), is_open)
+                else:
+                    unknown = Fixture(local, "", False, "function", (), "", dynamic=True, certain=False)
+                    there, names = _Level({local: [unknown]}, (), frozenset(), False), {local: local}
+                for name, mine in names.items():
+                    fixtures.setdefault(mine, []).extend(there.fixtures.get(name, ()))
+                    changed |= {mine} if name in there.changed else set()
+                    autouse |= {mine} if name in there.autouse else set()
+        autouse |= {name for name, group in fixtures.items() if any(fixture.autouse for fixture in group)}
+        return _Level(fixtures, tuple(sorted(autouse)), frozenset(changed), is_open)
+
+    def _names(self, there: _Level, local: str, original: str) -> dict[str, str]:
+        """What an import brings along: a fixture's name there → its name here."""
+        names = {*there.fixtures, *there.changed}
+        if local == "*":
+            return {name: name for name in names}
+        # A fixture that its decorator names keeps this name.
+        named = (
+            one.name
+            for group in there.fixtures.values()
+            for one in group
+            if one.function == original != one.name
+        )
+        return {**{name: name for name in named}, **({original: local} if original in names else {})}
 
     def _target(self, path: str, module: str) -> str | None:
-        if self.imported is None or not module:
-            return None
         key = (posixpath.dirname(path), module)
         if key not in self._targets:
-            self._targets[key] = self.imported(path, module)
+            self._targets[key] = self.imported(path, module) if module else None
         return self._targets[key]
+
+    def _as_autouse(self, path: str, facts: FileFixtures) -> set[str]:
+        """The changed names that reach every test: they were autouse, or serve plugins, or nobody knows."""
+        names = set(self.changed.get(path, ()))
+        if path not in self.before:
+            return names
+        old = self.before[path].fixtures
+        certain = {one.name for one in (*old, *facts.fixtures) if one.certain}
+        hidden = {
+            name for name in names & certain if name not in self._requested or _SETTINGS.fullmatch(name)
+        }
+        return hidden | (names & {one.name for one in old if one.autouse})
+
+    @cached_property
+    def _requested(self) -> set[str]:
+        """What tests and other fixtures request. A fixture that is not among it may serve a plugin."""
+        names: set[str] = set()
+        for facts in self.files.values():
+            names.update(facts.mentions, *(test.requests for test in facts.tests))
+            names.update(name for one in facts.fixtures for name in one.requests if name != one.name)
+        return names
 
 
 class _View:
-    """The fixtures as the tests of one class, or of one file outside classes, see them."""
+    """The fixtures as tests of one class see them, or those of a file outside classes."""
 
     def __init__(
         self, levels: Sequence[_Level], parametrized: Collection[str], usefixtures: Collection[str]
     ) -> None:
         self.levels = levels
         self.parametrized = parametrized
-        self.known: dict[str, bool] = {}
-        self.always = self._uses((*usefixtures, *(name for level in levels for name in level.autouse)))
+        self._known: dict[str, bool] = {}
+        autouse = (name for level in levels for name in level.autouse)
+        self._always = any(map(self._leads_to_change, (*usefixtures, *autouse)))
 
-    def uses_changed(self, requests: Iterable[str]) -> bool:
-        return self.always or self._uses(requests)
+    def uses_change(self, requests: Iterable[str]) -> bool:
+        return self._always or any(map(self._leads_to_change, requests))
 
-    def _uses(self, requests: Iterable[str]) -> bool:
-        for name in requests:
-            if name not in self.known:
-                self.known[name] = self._reaches_change(name, {})
-            if self.known[name]:
-                return True
-        return False
+    def _leads_to_change(self, name: str) -> bool:
+        if name not in self._known:
+            self._known[name] = self._visit(name, {})
+        return self._known[name]
 
-    def _reaches_change(self, name: str, depths: dict[str, int]) -> bool:
-        """Does a request for this name lead to a changed fixture, or to one that could request anything?
+    def _visit(self, name: str, in_use: dict[str, int]) -> bool:
+        """Does a request for this name lead to a changed fixture, or to one that may request anything?
 
-        depths: for each name on the way how many of its definitions, from the nearest outwards, are in use. An overriding
-        fixture that requests its own name, directly or not, gets the next one.
+        in_use: how many definitions of a name, from the nearest on, are on the way here; 0 when it has been visited.
+        A fixture that requests its own name, directly or not, gets the next definition outwards.
         """
-        if name in self.parametrized:
+        depth = in_use.get(name, 1)
+        if depth == 0 or name in self.parametrized:
             return False
-        depth = depths.get(name)
-        if depth == 0:
-            return False  # done, as a part of this request
-        depth = depth or 1
         passed = 0
         for level in self.levels:
-            if name in level.changed or level.open:
+            if level.open or name in level.changed:
                 return True
-            definitions = level.fixtures.get(name, ())
-            if any(not fixture.certain for fixture in definitions):
+            group = level.fixtures.get(name, ())
+            if not all(fixture.certain for fixture in group):
                 return True
-            passed += bool(definitions)
-            if definitions and passed == depth:
-                if any(fixture.dynamic for fixture in definitions):
-                    return True
-                requests = [request for fixture in definitions for request in fixture.requests]
+            passed += bool(group)
+            if group and passed == depth:
+                requests = [request for fixture in group for request in fixture.requests]
+                unknown = any(fixture.dynamic for fixture in group)
                 break
         else:
-            if name not in _PLUGIN_FIXTURES:
-                return True
-            requests = list(_PLUGIN_FIXTURES[name])
-        depths[name] = depth + 1
-        if any(self._reaches_change(request, depths) for request in requests):
+            requests = list(_PLUGIN_FIXTURES.get(name, ()))
+            unknown = name not in _PLUGIN_FIXTURES
+        in_use[name] = depth + 1
+        if unknown or any(self._visit(request, in_use) for request in requests):
             return True
-        depths[name] = depth if depth > 1 else 0
+        in_use[name] = depth if depth > 1 else 0
         return False

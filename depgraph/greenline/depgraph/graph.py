@@ -152,6 +152,14 @@ class Graph:
                 found.update(nodes)
         return found
 
+    def mentioning_part(self, part: str) -> set[int]:
+        """Files that mention any dotted name with this part."""
+        found = self.snapshot.mentioning_part(part).difference(self._dependencies)
+        for mention, nodes in self._mentions.items():
+            if f".{part}." in f".{mention}.":
+                found.update(nodes)
+        return found
+
     def modules(self) -> Modules:
         """Module names and the nodes that define them."""
         return _Overlaid(self.snapshot.modules(), self._names)

@@ -116,7 +116,8 @@ def split(source: bytes) -> Code:
 
 # Loose where Python is strict: in code that parses, nothing else can stand there.
 _STATEMENT = r"""
-    (?: from[ \t\f]+([\w.]++)[ \t\f]+import\b [ \t\f]*(\([\w,\s"]++\)|[\w, \t\f]++|\*) | import[ \t\f]+([\w., \t\f]++) )
+    (?: from[ \t\f]+([\w.]++)[ \t\f]+import\b [ \t\f]* (\([\w,\s"]++\)|[\w, \t\f]++|\*)
+      | import[ \t\f]+([\w.]++(?:[ \t\f]*+(?:,[ \t\f]*+|as[ \t\f]++)[\w.]++)*+) )
     [ \t\f"]* (?=[;\n]|\Z)"""
 _AT_MARGIN = _verbose(rf"\n{_STATEMENT}")
 _LINE = _verbose(

@@ -43,6 +43,7 @@ PACKS_FROM = 24  # files that differ; from here on reading the packs is cheaper 
 NEW_ANCHOR_SHARE = 0.05  # of the snapshot's files, and
 NEW_ANCHOR_FROM = 256  # files; when more of them differ, a new snapshot is made
 SYMLINK = "120000"
+OWN_FOLDER = ".greenline/"
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much is done, and of how much."""
 
@@ -124,7 +125,10 @@ def _open(
     near = head or _head(workspace)
     if found is None or (_is_far(*found) and found[0].meta.anchor != near):
         to_near = _diff(workspace, near, head)
-        found = _make_snapshot(workspace, config, digest, near, to_near, store, head is None, progress), to_near
+        found = (
+            _make_snapshot(workspace, config, digest, near, to_near, store, head is None, progress),
+            to_near,
+        )
     base_snapshot, to_head = found
     anchor = base_snapshot.meta.anchor
     to_base = _diff(workspace, anchor, base) if base != anchor else []
@@ -146,7 +150,9 @@ def list_tests(root: str, paths: Sequence[str], config: Config) -> tuple[list[st
                 configs[path] = file.read()
     suites = find_suites(configs, _declared(config), errors)
     index = SuiteIndex(suites, present)
-    tests = [path for path in present if index.is_test_file(path) and os.path.exists(os.path.join(root, path))]
+    tests = [
+        path for path in present if index.is_test_file(path) and os.path.exists(os.path.join(root, path))
+    ]
     return tests, suites, [str(error) for error in errors]
 
 
@@ -203,7 +209,10 @@ def _digest(config: Config) -> str:
 
 
 def _declared(config: Config) -> list[dict[str, object]]:
-    return [{key: value for key, value in suite._asdict().items() if value or key == "root"} for suite in config.suites]
+    return [
+        {key: value for key, value in suite._asdict().items() if value or key == "root"}
+        for suite in config.suites
+    ]
 
 
 def cut_of(config: Config) -> Callable[[str, str], bool] | None:
@@ -247,13 +256,23 @@ def _make_snapshot(
         configs, manifests = _read_special(entries, read)
         errors: list[SuiteError] = []
         suites = find_suites(configs, _declared(config), errors)
-        roots = [*config.source_roots, *(root for suite in suites for root in (suite.root, *suite.pythonpath))]
+        roots = [
+            *config.source_roots,
+            *(root for suite in suites for root in (suite.root, *suite.pythonpath)),
+        ]
         folders = {link: target for link, target in links.items() if not is_module(link)}
         layout = find_layout((entry.path for entry in entries), manifests, roots, folders)
-        wanted = [entry for entry in entries if is_module(entry.path) and (entry.mode != SYMLINK or entry.path in links)]
+        wanted = [
+            entry
+            for entry in entries
+            if is_module(entry.path) and (entry.mode != SYMLINK or entry.path in links)
+        ]
         wanted.sort(key=lambda entry: entry.path.encode("utf-8", "surrogateescape"))
         oids = {entry.path: entry.oid for entry in entries}
-        jobs = [Job(oids.get(links.get(entry.path, ""), entry.oid), links.get(entry.path) or entry.path) for entry in wanted]
+        jobs = [
+            Job(oids.get(links.get(entry.path, ""), entry.oid), links.get(entry.path) or entry.path)
+            for entry in wanted
+        ]
         store.load_packs()
         facts = store.facts(jobs, read, progress and (lambda done, of: progress("reading imports", done, of)))
         if progress:
@@ -261,7 +280,10 @@ def _make_snapshot(
         sections = snapshot.build(
             anchor,
             digest,
-            [Source(entry.path, each, links.get(entry.path, "")) for entry, each in zip(wanted, facts, strict=True)],
+            [
+                Source(entry.path, each, links.get(entry.path, ""))
+                for entry, each in zip(wanted, facts, strict=True)
+            ],
             layout,
             suites,
             configs,
@@ -326,7 +348,9 @@ def _read_special(entries: Sequence[Entry], read: _Reader) -> tuple[dict[str, by
     ]
     contents = {job.path: data or b"" for job, data in zip(jobs, read(jobs), strict=True)}
     configs = {path: data for path, data in contents.items() if is_config_name(path)}
-    manifests = {path: data for path, data in contents.items() if path.rpartition("/")[2] in DISTRIBUTION_FILES}
+    manifests = {
+        path: data for path, data in contents.items() if path.rpartition("/")[2] in DISTRIBUTION_FILES
+    }
     return configs, manifests
 
 
@@ -346,13 +370,19 @@ def _lay_over(
     states: dict[str, FileState] = {}
     for change in to_head:
         mode = change.new_mode if change.new_mode.strip("0") else change.old_mode
-        old = states[change.path].base if change.path in states else change.old  # untracked after "git rm --cached"
+        old = (
+            states[change.path].base if change.path in states else change.old
+        )  # untracked after "git rm --cached"
         states[change.path] = FileState(change.path, old, change.new, mode)
     for change in to_base:
         head = states[change.path].head if change.path in states else change.old
         mode = change.old_mode if change.old_mode.strip("0") else change.new_mode
         states[change.path] = FileState(change.path, change.new, head, mode)
-    states = {path: _settle(state, contents) for path, state in states.items() if not excluded(path)}
+    states = {
+        path: _settle(state, contents)
+        for path, state in states.items()
+        if not excluded(path) and not path.startswith(OWN_FOLDER)
+    }
     changes = [state for _, state in sorted(states.items()) if state.base != state.head]
 
     configs = dict(found.meta.configs)
@@ -390,12 +420,19 @@ def _versions(
     workspace: Workspace, states: Sequence[FileState], contents: Contents, store: FactStore
 ) -> list[Version]:
     """The facts of the base and head states of these files."""
-    keys = [(state.path, oid) for state in states for oid in dict.fromkeys((state.base, state.head)) if oid != ABSENT]
+    keys = [
+        (state.path, oid)
+        for state in states
+        for oid in dict.fromkeys((state.base, state.head))
+        if oid != ABSENT
+    ]
     contents.fetch(keys)
     jobs = []
     for path, oid in keys:
         data = contents.get(path, oid)
-        length = next((len(state.base) for state in states if len(state.base) > 1), 40) if oid == UNKNOWN else 0
+        length = (
+            next((len(state.base) for state in states if len(state.base) > 1), 40) if oid == UNKNOWN else 0
+        )
         jobs.append(Job(oid if oid != UNKNOWN else blob_id(data or b"", length), path))
     if len(jobs) >= PACKS_FROM:
         store.load_packs()
@@ -423,7 +460,9 @@ def _generated(
         for target in edge.to:
             paths.update(_on_disk(workspace.root, target))
     known = (path for path in paths if path not in states and found.paths.index(path) < 0)
-    present = [path for path in known if is_module(path) and os.path.isfile(os.path.join(workspace.root, path))]
+    present = [
+        path for path in known if is_module(path) and os.path.isfile(os.path.join(workspace.root, path))
+    ]
     return [FileState(path, ABSENT, UNKNOWN) for path in sorted(present)]
 
 

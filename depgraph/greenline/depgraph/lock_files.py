@@ -68,7 +68,6 @@ def _uv_edges(name: str, package: dict[str, Any]) -> Iterator[Edge]:
     for item in package.get("dependencies", []):
         yield from _uv_requirement(name, item)
     for extra, items in package.get("optional-dependencies", {}).items():
-        yield Edge(f"{name}[{normalise(extra)}]", name)
         for item in items:
             yield from _uv_requirement(f"{name}[{normalise(extra)}]", item)
     for group, items in package.get("dev-dependencies", {}).items():

@@ -10,9 +10,10 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from greenline.depgraph.manifest import Edge, Manifest, reach
+if TYPE_CHECKING:  # the parsers are loaded when a manifest changed
+    from greenline.depgraph.manifest import Edge, Manifest
 
 
 class ManifestDelta(NamedTuple):
@@ -58,21 +59,9 @@ _NAMES: dict[str, str] = {
         (".python-version", ".python-versions", ".tool-versions", "runtime.txt", "pixi.lock"), "lines"
     ),
 }
-_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), kind)
-    for pattern, kind in (
-        (r".*\.py\.lock$", "uv"),  # of a script
-        (r"(?:.*/)?pylock(?:\.[^./]+)?\.toml$", "pylock"),
-        (r"(?:.*/)?[^/]*conda-lock[^/]*\.ya?ml$", "conda_lock"),
-        (r"(?:.*/)?conda-[^/]+\.lock$", "lines"),
-        (r"(?:.*/)?(?:[^/]*[-_.])?environment(?:[-_.][^/]*)?\.ya?ml$", "conda_environment"),
-        (r"(?:.*/)?[^/]*(?:requirements|constraints|\breqs\b)[^/]*\.(?:txt|in|pip|lock)$", "requirements"),
-        (r"(?:.*/)?(?:requirements|constraints|reqs)/(?:.*/)?[^/]+\.(?:txt|in|pip|lock)$", "requirements"),
-        (
-            r"(?:.*/)?(?:base|ci|dev|develop|docs|lint|local|main|prod|production|tests?|testing)\.in$",
-            "requirements",
-        ),
-    )
+_REQUIREMENT_WORDS = ("requirements", "constraints", "reqs")
+_REQUIREMENT_STEMS = frozenset(
+    ("base", "ci", "dev", "docs", "lint", "local", "main", "prod", "test", "tests")
 )
 
 
@@ -82,9 +71,25 @@ def is_manifest(path: str) -> bool:
 
 
 def _kind(path: str) -> str | None:
-    if kind := _NAMES.get(posixpath.basename(path)):
-        return kind
-    return next((kind for pattern, kind in _PATTERNS if pattern.match(path)), None)
+    folder, name = posixpath.split(path)
+    stem, _, suffix = name.rpartition(".")
+    words = stem.replace("_", "-").replace(".", "-").split("-")
+    if name in _NAMES:
+        return _NAMES[name]
+    if suffix == "toml":
+        return "pylock" if stem == "pylock" or stem.startswith("pylock.") else None
+    if suffix in ("yml", "yaml"):
+        if "conda-lock" in stem:
+            return "conda_lock"
+        return "conda_environment" if "environment" in words else None
+    if suffix == "lock" and stem.endswith(".py"):  # of a script
+        return "uv"
+    if suffix == "lock" and words[0] == "conda":
+        return "lines"
+    if suffix in ("txt", "in", "pip", "lock"):
+        named = any(word in stem or word in folder.split("/") for word in _REQUIREMENT_WORDS)
+        return "requirements" if named or (suffix == "in" and stem in _REQUIREMENT_STEMS) else None
+    return None
 
 
 def compare_manifest(path: str, old: bytes | None, new: bytes | None) -> ManifestDelta:
@@ -130,6 +135,19 @@ def with_dependents(changed: Iterable[str], *graphs: Mapping[str, Iterable[str]]
     return reach(changed, _reversed(graphs))
 
 
+def reach(starts: Iterable[str], *graphs: Mapping[str, Collection[str]]) -> frozenset[str]:
+    """``starts`` and every node that can be reached from them in the union of the graphs."""
+    seen = set(starts)
+    queue = list(seen)
+    while queue:
+        node = queue.pop()
+        for graph in graphs:
+            fresh = set(graph.get(node, ())) - seen
+            seen |= fresh
+            queue += fresh
+    return frozenset(seen)
+
+
 def _read(path: str, text: str) -> Manifest:
     from greenline.depgraph import lock_files, requirement_files
 
@@ -152,19 +170,19 @@ def _read(path: str, text: str) -> Manifest:
     return readers[_kind(path) or "lines"](text)
 
 
-_FILES = re.compile(r"(?m)^(wheels|files) = (\[\n(?:    \{.*\},?\n)*\])$")
+_FILES = r"(?m)^(wheels|files) = (\[\n(?:    \{.*\},?\n)*\])$"
 
 
 def _fold_shared_files(old: str, new: str) -> tuple[str, str]:
     """Shorten the lists of files that both texts hold: most of a lock file, and of the time to parse it."""
-    shared = set(_FILES.findall(old)) & set(_FILES.findall(new))
+    shared = set(re.findall(_FILES, old)) & set(re.findall(_FILES, new))
     numbers = {found: str(number) for number, found in enumerate(sorted(shared))}
 
     def fold(match: re.Match[str]) -> str:
         number = numbers.get((match[1], match[2]))
         return match[0] if number is None else f'{match[1]} = ["{number}"]'
 
-    return _FILES.sub(fold, old), _FILES.sub(fold, new)
+    return re.sub(_FILES, fold, old), re.sub(_FILES, fold, new)
 
 
 def _compare(path: str, old: Manifest, new: Manifest) -> ManifestDelta:

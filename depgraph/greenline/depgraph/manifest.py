@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 
@@ -115,16 +115,3 @@ def flatten(value: Any, prefix: str = "") -> dict[str, str]:
     for key, item in value.items():
         flat.update(flatten(item, f"{prefix}.{key}" if prefix else str(key)))
     return flat
-
-
-def reach(starts: Iterable[str], *graphs: Mapping[str, Collection[str]]) -> frozenset[str]:
-    """``starts`` and every node that can be reached from them in the union of the graphs."""
-    seen = set(starts)
-    queue = list(seen)
-    while queue:
-        node = queue.pop()
-        for graph in graphs:
-            fresh = set(graph.get(node, ())) - seen
-            seen |= fresh
-            queue += fresh
-    return frozenset(seen)

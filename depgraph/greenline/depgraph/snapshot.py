@@ -23,11 +23,15 @@ from greenline.depgraph.layout import Layout
 from greenline.depgraph.resolve import Definer, Resolver, absolute, parents
 from greenline.depgraph.scan import Facts
 from greenline.depgraph.suites import Suite, SuiteIndex
-from greenline.depgraph.tables import Lists, StringTable
+from greenline.depgraph.tables import Lists, StringTable, encode
 
 TEST, CONFTEST, ALWAYS, BROKEN, SOURCE_READER, DOC_READER, DYNAMIC = 1, 2, 4, 8, 16, 32, 64
 """Bits of a node's flags: a test file, a conftest.py, has an always-run marker, facts are a superset, reads source
 code or docstrings at run time, imports names that no text in it can tell."""
+
+
+MOST_PAIRS = 400
+"""Of a relative and an absolute string of one file that may belong together; beyond, only import statements count."""
 
 
 class Meta(NamedTuple):
@@ -64,7 +68,8 @@ class ModuleTable:
     def _unpack(self, index: int) -> list[Definer]:
         numbers = self._definers[index]
         return [
-            Definer(numbers[at], self._roots[numbers[at + 1]], bool(numbers[at + 2])) for at in range(0, len(numbers), 3)
+            Definer(numbers[at], self._roots[numbers[at + 1]], bool(numbers[at + 2]))
+            for at in range(0, len(numbers), 3)
         ]
 
 
@@ -109,6 +114,18 @@ class Snapshot:
                 found.update(lists[index])
         return found
 
+    def mentioning_part(self, part: str) -> set[int]:
+        """Files that mention any dotted name with this part."""
+        self.mentioning("")
+        assert self._mentions is not None
+        names, lists = self._mentions
+        wanted = encode(f".{part}.")
+        found: set[int] = set()
+        for index in range(len(names)):
+            if wanted in b".%b." % names.raw(index):
+                found.update(lists[index])
+        return found
+
 
 class Source(NamedTuple):
     """One file that goes into a snapshot: its path, what the scanner says of it, and for a link its target."""
@@ -138,6 +155,15 @@ def mentioned(facts: Facts, path: str, layout: Layout) -> list[str]:
             names.append(f"{prefix}.*")
     for name in facts.relative_strings():
         names += absolute("." + name, layout.package_of(path))
+    strings = facts.string.split()
+    # "python -m a.b" runs a.b.__main__ where a.b is a package.
+    names += [f"{name}.__main__" for name in strings if name[0] != "."]
+    # import_module(".mail", package="app.handlers"): the package is some other string of the file.
+    relative = [name.lstrip(".") for name in strings if name[0] == "."]
+    if relative and len(relative) * len(strings) <= MOST_PAIRS:
+        names += [
+            f"{package}.{name}" for package in strings if package[0] != "." for name in relative if name
+        ]
     for group in facts.entry_point_groups():
         groups = layout.entry_points if group == "*" else [group]
         names += [module for each in groups for module in layout.entry_points.get(each, ())]
@@ -318,7 +344,9 @@ class DictModules:
         if self._sorted is None:
             self._sorted = sorted(self._modules)
         # "." sorts before every character of an identifier, and "/" is the next character after it.
-        return self._sorted[bisect_left(self._sorted, package + ".") : bisect_left(self._sorted, package + "/")]
+        return self._sorted[
+            bisect_left(self._sorted, package + ".") : bisect_left(self._sorted, package + "/")
+        ]
 
 
 def save(folder: str, sections: Mapping[str, bytes], anchor: str, config: str) -> bool:
@@ -338,7 +366,11 @@ def _pack_modules(modules: Mapping[str, list[Definer]]) -> dict[str, bytes]:
     roots: dict[str, int] = {}
     names, blob, offsets = StringTable.pack(modules)
     rows = [
-        [number for node, root, loose in modules[name] for number in (node, roots.setdefault(root, len(roots)), loose)]
+        [
+            number
+            for node, root, loose in modules[name]
+            for number in (node, roots.setdefault(root, len(roots)), loose)
+        ]
         for name in names
     ]
     row_offsets, values = Lists.pack(rows)
@@ -365,4 +397,3 @@ class InMemory(CacheFile):
 
     def section(self, name: str) -> memoryview:
         return memoryview(self._sections[name])
-

@@ -96,7 +96,7 @@ _OPEN = r"""\n(?:["']|"{3}|'{3})"""
 
 _DOTTED = _verbose(rf"""{_OPEN} (?: ({_ID}(?:[.:]{_ID})+) {_END} | ((?:{_ID}\.)+) {_COMPUTED} )""")
 _NAME = _verbose(
-    rf"""{_OPEN} (?: (\.*{_ID}(?:[.:]{_ID})*) {_END} | (\.+(?:{_ID}\.)*|(?:{_ID}\.)+) {_COMPUTED}
+    rf"""{_OPEN} (?: (\.*{_ID}(?:[.:]{_ID})*) {_END} | (\.+(?:{_ID}\.)*|(?:{_ID}\.)+) (?:(["'])|[%{{]|[\w\x80-\xff]+[%{{])
     | (?:\{{[^{{}}"']*\}}|%s)(\.) )"""
 )
 _WORDS = _verbose(rf"""{_OPEN} (\.*{_ID}(?:[.:]{_ID})*) ["'] """)
@@ -133,17 +133,17 @@ _ENTRY_POINTS = _verbose(
 
 def names_of(views: Views, imported: str, is_package_init: bool) -> Named:
     """What the strings may name. ``imported`` holds what the file's statements import, one name a line."""
-    source, code, strings, other_words = views
+    source, code, strings, _ = views
     flags = 0
     named: set[bytes] = set()
     prefixes: set[bytes] = set()
     relative: set[bytes] = set()
     hints = set(_HINT.findall(code))
     if _is_importing(views, imported, hints):
-        for name, prefix, joint in _NAME.findall(strings):
+        for name, prefix, end, joint in _NAME.findall(strings):
             if name:
                 named.add(name)
-            elif prefix != b"." or _LONE_DOT.search(source):
+            elif prefix != b"." or not end or _LONE_DOT.search(source):
                 prefixes.add(prefix.rstrip(b".") or prefix or joint)
         if _OF_UNKNOWN.search(source):
             flags = UNKNOWN_DYNAMIC

@@ -58,7 +58,7 @@ def judge_any(found: Found, state: FileState, rules: DataRules) -> bool:
             why = f"declared to depend on {path}" + (f" ({reason})" if reason else "")
             add_targets(found, targets, why)
     for generated in generated_from(path):
-        add_path(found, generated, f"generated from {path}")
+        _add_generated(found, generated, f"is generated from {path}")
     for matches, affects in rules.data:
         if matches(path):
             if "all" in affects:
@@ -80,7 +80,7 @@ def judge_any(found: Found, state: FileState, rules: DataRules) -> bool:
 def judge_data(found: Found, state: FileState, rules: DataRules) -> None:
     """Add what a changed data file affects. Manifests and pytest's configuration are judged elsewhere."""
     path = state.path
-    mentioned = _seed_mentions(found, path)
+    mentioned = seed_mentions(found, path)
     declared = any(matches(path) for matches, _, _ in rules.edges) or bool(generated_from(path))
     if declared or rules.no_effect(path):
         return
@@ -127,7 +127,15 @@ def add_path(found: Found, path: str, why: str) -> None:
             found.seed(importer, f"imports {name.name}, {why}")
 
 
-def _seed_mentions(found: Found, path: str) -> bool:
+def _add_generated(found: Found, path: str, why: str) -> None:
+    """Seed a generated module and who mentions one of its name: it may have been written to another folder."""
+    module = posixpath.basename(path).removesuffix(".py")
+    found.seed(found.graph.node(path), why)
+    for node in found.graph.mentioning_part(module):
+        found.seed(node, f"imports {module}, which {why}")
+
+
+def seed_mentions(found: Found, path: str) -> bool:
     """Seed the Python files that spell the file's name, or that of a data file which does. False if there are none."""
     graph, seen, front, any_found = found.graph, {path}, [path], False
     while front:
@@ -150,8 +158,18 @@ def _seed_mentions(found: Found, path: str) -> bool:
 def _is_listing(path: str) -> bool:
     """Lists of files and prose mention names without reading them."""
     name = posixpath.basename(path)
-    listing = name in ("MANIFEST.in", "RECORD", "SOURCES.txt", "pyproject.toml", "setup.cfg", "CODEOWNERS", "Makefile")
-    return listing or name.endswith((".md", ".rst", ".lock", ".svg", ".po")) or name.startswith((".", "CHANGE"))
+    listing = name in (
+        "MANIFEST.in",
+        "RECORD",
+        "SOURCES.txt",
+        "pyproject.toml",
+        "setup.cfg",
+        "CODEOWNERS",
+        "Makefile",
+    )
+    return (
+        listing or name.endswith((".md", ".rst", ".lock", ".svg", ".po")) or name.startswith((".", "CHANGE"))
+    )
 
 
 def _owner(found: Found, path: str) -> str | None:
@@ -171,7 +189,7 @@ def _near_readers(found: Found, path: str) -> list[str]:
     parent = posixpath.basename(posixpath.dirname(path))
     words = [*READERS]
     if ending:
-        words += [ending + quote for quote in ("\"", "'")]
+        words += [ending + quote for quote in ('"', "'")]
     if parent and parent != posixpath.basename(folder):
         words += [quote + parent + after for quote in "\"'/" for after in "\"'/"]
     pattern = (f":(glob){folder}/**/*.py",)

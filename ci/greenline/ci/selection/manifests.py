@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from greenline.ci.selection.found import Found
 from greenline.depgraph import distributions, locks
 from greenline.depgraph.index import FileState
+
+LOCKS = ("uv.lock", "poetry.lock", "pdm.lock", "pylock.toml")
 
 
 def judge(found: Found, state: FileState) -> None:
@@ -35,7 +37,11 @@ def judge(found: Found, state: FileState) -> None:
             )
             return
         required_by = _inverted(graph)
-    environment = {name: modules for folder in packages for name, modules in distributions.installed_modules(folder).items()}
+    environment = {
+        name: modules
+        for folder in packages
+        for name, modules in distributions.installed_modules(folder).items()
+    }
     autoloaded = {name for folder in packages for name in distributions.installed_autoload(folder)}
     family = {name for name in locks.reach(changed, required_by) if not distributions.is_developer_tool(name)}
     everywhere = sorted(name for name in family if distributions.affects_all_tests(name, autoloaded))
@@ -52,18 +58,40 @@ def judge(found: Found, state: FileState) -> None:
             "if no test does, list the file under 'ignore' in greenline.yaml, or give a data rule",
         )
         return
+    governed = _governed_by(found, path)
     for name, modules in sorted(distributions.import_names(family, environment).items()):
         why = f"imports {name}, which changed in {path}"
         for module in modules:
             for node in graph.mentioning(module):
-                found.seed(node, why)
+                if governed(graph.path(node)):
+                    found.seed(node, why)
+
+
+def _governed_by(found: Found, path: str) -> Callable[[str], bool]:
+    """Whether a lock file decides what a Python file runs with: the nearest lock above a file does.
+
+    A manifest without a lock may matter anywhere, and so does a lock for files that have none above them.
+    """
+    if posixpath.basename(path) not in LOCKS:
+        return lambda _: True
+    listed = found.opened.workspace.git("ls-files", "-z", "--", *(f":(glob)**/{name}" for name in LOCKS))
+    folders = {posixpath.dirname(lock) for lock in listed.split("\0")[:-1]}
+    own = posixpath.dirname(path)
+
+    def governed(file: str) -> bool:
+        folder = posixpath.dirname(file)
+        while folder and folder not in folders:
+            folder = posixpath.dirname(folder)
+        return folder == own or folder not in folders
+
+    return governed
 
 
 def _graph_beside(found: Found, path: str) -> Mapping[str, frozenset[str]] | None:
     """distribution → those it requires, from a lock file in the manifest's folder or one above it."""
     folder = posixpath.dirname(path)
     while True:
-        for name in ("uv.lock", "poetry.lock", "pdm.lock", "pylock.toml"):
+        for name in LOCKS:
             lock = posixpath.join(folder, name)
             data = found.opened.read_head(lock)
             graph = locks.requirement_graph(lock, data) if data is not None else None

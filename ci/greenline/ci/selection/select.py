@@ -20,7 +20,25 @@ from greenline.depgraph.suites import Suite, is_config_name, read_config
 from greenline.depgraph.workspace import ABSENT
 
 STUBS = (".pyi",)
-NATIVE = (".c", ".cc", ".cpp", ".cxx", ".cu", ".cuh", ".h", ".hh", ".hpp", ".rs", ".pxd", ".pxi", ".f", ".f90", ".go", ".so", ".pyd")
+NATIVE = (
+    ".c",
+    ".cc",
+    ".cpp",
+    ".cxx",
+    ".cu",
+    ".cuh",
+    ".h",
+    ".hh",
+    ".hpp",
+    ".rs",
+    ".pxd",
+    ".pxi",
+    ".f",
+    ".f90",
+    ".go",
+    ".so",
+    ".pyd",
+)
 
 
 class SelectedTest(NamedTuple):
@@ -71,6 +89,7 @@ def _judge(found: Found, state: FileState, rules: data_files.DataRules) -> None:
     if is_config_name(path):
         _pytest_configuration(found, state)
     if is_manifest(path):
+        data_files.seed_mentions(found, path)
         manifests.judge(found, state)
     elif path.endswith(STUBS):
         _stub(found, state)
@@ -152,7 +171,11 @@ def _affected_suites(found: Found, reached: set[int]) -> list[tuple[Suite, str]]
         why = found.suites.get(suite.root)
         if why is None:
             for module in (*suite.plugins, *pytest11):
-                nodes = {node for node in reached if any(name.name == module for name in graph.names(graph.path(node)))}
+                nodes = {
+                    node
+                    for node in reached
+                    if any(name.name == module for name in graph.names(graph.path(node)))
+                }
                 if nodes:
                     why = f"pytest loads the plugin {module}, which the change reaches"
                     break
