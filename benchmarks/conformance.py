@@ -2,13 +2,17 @@
 
     make bench-conformance ARGS="--write --date 2024-11-30"
 
-Installs the tools of peers.py (one virtual environment each below build/peers, from the package index), asks each about
-each case of tests/conformance/cases and prints a table; --write puts it into docs/peers.md.
+Installs the tools of peers.py from the package index (one virtual environment each below build/peers), asks
+each about each case of tests/conformance/cases and prints a table; --write puts it into docs/peers.md. The
+first run takes some 20 minutes. What other tools answered is kept in build/peers until the case, the tool's
+version or the way of asking changes; Greenline is always asked.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -22,43 +26,48 @@ from pathlib import Path
 from string import Template
 from typing import NamedTuple
 
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "tests" / "conformance")]
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "conformance"))
 
+import peers
+import suite_run
+import table
 from ask import answers
 from peers import PEERS, Peer, PeerError, Question, test_paths
 from suite_run import root_of
 from table import Case, git, load, missed, superfluous, write_base, write_change
 
+ROOT = Path(__file__).parents[1]
 PAGE = Template("""\
 # Greenline and its peers on the conformance table
 
 Generated on $date by `make bench-conformance ARGS="--write --date $date"` (CPython $python).
 
 Each case is a tiny git repository with a base commit and a change. The cases are in
-[tests/conformance/cases](../tests/conformance/cases); [validate.py](../tests/conformance/validate.py) shows with real pytest
-that the tests that must be selected change their outcome.
+[tests/conformance/cases](../tests/conformance/cases); [validate.py](../tests/conformance/validate.py) shows
+with real pytest that the tests that must be selected change their outcome.
 
 $totals
 
-A *recall* case names tests that must be selected, a *precision* case names tests that must not be; most do both, since
-nearly every repository holds a bystander test that nothing ties to the change. So "select everything" misses nothing and
-is still wrong nearly everywhere: `everything` shows its score. *Right* counts the cases in which both hold.
-Cases about Greenline's own options and configuration are not counted for anyone.
+A *recall* case names tests that must be selected, a *precision* case names tests that must not be. Most do
+both: nearly every repository holds a bystander test that nothing ties to the change. So "select everything"
+misses nothing and is still wrong nearly everywhere: `everything` shows its score. *Right* counts the cases in
+which both hold; an error is not right. Cases about Greenline's own options and configuration are not
+counted for anyone.
 
 ## How each was called
 
 $how
 
-Every tool was told the merge base, and as far as it asks the source roots and packages: what a user would have to find
-out and write down. A tool that only draws an import graph got the graph of the base commit too, so that deleted files have
-dependents. Nothing was added that a tool does not know: a graph has no edge from a test to its conftest. testmon
-watches the installed packages instead of a lock file, and the files instead of git.
+Every tool was told the base, and as far as it asks the source roots and packages: what a user would have to
+find out and write down. A tool that only draws an import graph got the graph of the base commit too, so that
+deleted files have dependents. Nothing was added that a tool does not know: a graph has no edge from a test to
+its conftest. testmon watches the installed packages instead of a lock file, and the files instead of git.
 
 ## Case by case
 
-**Y**: all that must be selected is, and nothing that must not be. **miss**: a test is missing. **extra**: a test too much.
-**error**: the tool ended with an error instead of an answer. **-**: not a question for this tool.
+**Y**: all that must be selected is, and nothing that must not be. **miss**: a test is missing. **extra**: a
+test too much. **error**: the tool ended with an error instead of an answer. **-**: not a
+question for this tool.
 
 $rows
 """)
@@ -75,14 +84,17 @@ class Result(NamedTuple):
     def cell(self) -> str:
         if self.error:
             return "error"
-        return " ".join(word for word, fine in (("miss", self.recall), ("extra", self.precision)) if not fine) or "Y"
+        parts = (("miss", self.recall), ("extra", self.precision))
+        return " ".join(word for word, holds in parts if not holds) or "Y"
 
 
 Table = Mapping[str, Sequence[Result | None]]  # tool → one result a case, None where it is not asked
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description="The conformance table, Greenline and other tools side by side."
+    )
     parser.add_argument("numbers", nargs="*", metavar="NUMBER", help="only these cases, such as 44a")
     parser.add_argument("--tool", action="append", help="only this tool, such as ruff; again for more")
     parser.add_argument("--date", default="an unknown day", help="the day that docs/peers.md shows")
@@ -90,23 +102,23 @@ def main() -> int:
     parser.add_argument("--verbose", action="store_true", help="say on stderr why a cell is not Y")
     options = parser.parse_args()
     cases = [case for case in load() if not options.numbers or case.number in options.numbers]
-    tools = [peer for peer in (GREENLINE, *PEERS, EVERYTHING) if not options.tool or peer.name in options.tool]
-    table: dict[str, list[Result | None]] = {}
+    tools = [
+        tool for tool in (GREENLINE, *PEERS, EVERYTHING) if not options.tool or tool.name in options.tool
+    ]
+    found: dict[str, list[Result | None]] = {}
     for peer in tools:
-        programs = install(peer)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            table[peer.name] = list(pool.map(partial(judge, peer, programs), cases))
-        for case, result in zip(cases, table[peer.name], strict=True):
+        found[peer.name] = judge_all(peer, cases)
+        for case, result in zip(cases, found[peer.name], strict=True):
             if options.verbose and result and result.cell != "Y":
                 print(f"{peer.name}: {case.id}: {result.cell} {result.error}", file=sys.stderr)
-    print(rows(cases, table), totals(cases, table), sep="\n\n")
+    print(rows(cases, found), totals(cases, found), sep="\n\n")
     if options.write:
         page = PAGE.substitute(
             date=options.date,
             python=".".join(map(str, sys.version_info[:3])),
-            totals=totals(cases, table),
-            how="\n".join(f"- **{peer.name}** ({', '.join(peer.requirements[:1]) or 'none'}): {peer.how}" for peer in tools),
-            rows=rows(cases, table),
+            totals=totals(cases, found),
+            how="\n".join(f"- **{tool.name}**{version(tool)}: {tool.how}" for tool in tools),
+            rows=rows(cases, found),
         )
         (ROOT / "docs" / "peers.md").write_text(page, "utf-8")
     return 0
@@ -119,10 +131,25 @@ def install(peer: Peer) -> Path:
     folder = ROOT / "build" / "peers" / "-".join(peer.requirements[0].split("=="))
     if not (folder / "done").exists():
         venv.create(folder, with_pip=True, clear=True)
-        command = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", *peer.requirements]
+        command = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", *peer.requirements]
         subprocess.run(command, check=True)
         (folder / "done").touch()
     return folder / "bin"
+
+
+def judge_all(peer: Peer, cases: Sequence[Case]) -> list[Result | None]:
+    """One result a case, from what is kept where nothing has changed since."""
+    programs = install(peer)
+    asking = "".join(Path(module.__file__ or "").read_text("utf-8") for module in (peers, suite_run, table))
+    keys = [hashlib.sha256(repr((peer.requirements, asking, case)).encode()).hexdigest() for case in cases]
+    file = ROOT / "build" / "peers" / f"{peer.name}.json"
+    kept = json.loads(file.read_text("utf-8")) if file.exists() and peer is not GREENLINE else {}
+    new = {key: case for key, case in zip(keys, cases, strict=True) if key not in kept}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        kept |= dict(zip(new, pool.map(partial(judge, peer, programs), new.values()), strict=True))
+    if new and peer is not GREENLINE:
+        file.write_text(json.dumps(kept), "utf-8")
+    return [Result(*kept[key]) if kept[key] else None for key in keys]
 
 
 def judge(peer: Peer, programs: Path, case: Case) -> Result | None:
@@ -148,7 +175,7 @@ def judge(peer: Peer, programs: Path, case: Case) -> Result | None:
 
 
 def ask_at_base(peer: Peer, programs: Path, case: Case, folder: Path) -> Question:
-    """Make the repository of the case; on the way, let the tool see its base commit. Returns the question to ask."""
+    """Make the repository of the case, show the tool its base commit on the way; gives the question."""
     base = write_base(case, folder)
     arguments = list(case.arguments)
     ref = arguments[arguments.index("--base") + 1] if "--base" in arguments else base
@@ -163,11 +190,12 @@ def ask_at_base(peer: Peer, programs: Path, case: Case, folder: Path) -> Questio
     return question._replace(root=root)
 
 
-def totals(cases: Sequence[Case], table: Table) -> str:
+def totals(cases: Sequence[Case], found: Table) -> str:
     """A Markdown table: tool → cases right in recall, in precision and in both."""
     lines = []
-    for tool, results in table.items():
-        asked = [(case, result) for case, result in zip(cases, results, strict=True) if result and not case.own]
+    for tool, results in found.items():
+        pairs = zip(cases, results, strict=True)
+        asked = [(case, result) for case, result in pairs if result and not case.own]
         recall = [result.recall for case, result in asked if case.asks_recall]
         precision = [result.precision for case, result in asked if case.asks_precision]
         right = [result.recall and result.precision for _, result in asked]
@@ -177,16 +205,21 @@ def totals(cases: Sequence[Case], table: Table) -> str:
     return markdown(["tool", "recall", "precision", "right", "errors"], lines)
 
 
-def rows(cases: Sequence[Case], table: Table) -> str:
+def rows(cases: Sequence[Case], found: Table) -> str:
     """Markdown tables, one for each file of cases: case → what each tool did."""
     numbered = groupby(enumerate(cases), key=lambda item: item[1].group)
     parts = []
     for group, members in numbered:
         lines = [
-            [f"{case.number} {case.title}", *(cell(results[index]) for results in table.values())] for index, case in members
+            [f"{case.number} {case.title}", *(cell(results[index]) for results in found.values())]
+            for index, case in members
         ]
-        parts.append(f"### {group}\n\n{markdown(['case', *table], lines)}")
+        parts.append(f"### {group}\n\n{markdown(['case', *found], lines)}")
     return "\n\n".join(parts)
+
+
+def version(tool: Peer) -> str:
+    return f" {tool.requirements[0].partition('==')[2]}" if tool.requirements else ""
 
 
 def cell(result: Result | None) -> str:

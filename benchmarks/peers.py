@@ -1,8 +1,9 @@
-"""Other tools that tell which tests a change affects, each behind one function: a question in, test files out.
+"""Other tools that tell which tests a change affects, each behind one function: a question in, tests out.
 
-Every tool is called in the way that is best for it and that a user could have found: it is told the merge base, the
-source roots and the packages, and a tool that only draws an import graph gets the graph of the base commit too, so that
-deleted files have dependents. What a tool does not know is not added: a graph has no edge from a test to its conftest.
+Every tool is called in the way that is best for it and that a user could have found: it is told the merge
+base, the source roots and the packages, and a tool that only draws an import graph gets the graph of the base
+commit too, so that deleted files have dependents. What a tool does not know is not added: a graph has no edge
+from a test to its conftest.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Question(NamedTuple):
 
 
 class Peer(NamedTuple):
-    """A tool. `ask` gives paths and node ids, relative to the root; `at_base` is called on the base commit before."""
+    """A tool. `ask` gives paths and node ids; `at_base` is called on the base commit."""
 
     name: str
     requirements: tuple[str, ...]
@@ -99,28 +100,21 @@ def trees(question: Question) -> list[Path]:
 def test_paths(question: Question) -> set[str]:
     """Files with tests: those that pytest names so by default, and those of the case's own configuration."""
     named = {item.partition("::")[0] for item in (*question.case.selected, *question.case.not_selected)}
-    return files_with_tests(question.root) | named
+    return {path for path in files_with_tests(question.root) | named if (question.root / path).exists()}
 
 
 def source_roots(question: Question, suite: str, tree: Path) -> list[str]:
-    """Folders from which the tests of a suite import, relative to the root: pytest's pythonpath, those of the installed
-    projects, and the folders that pytest itself puts on the path for test files and conftests."""
-    found = []
-    place = Path(suite)
-    for name, section in (("pyproject.toml", None), ("pytest.ini", "pytest"), ("tox.ini", "pytest")):
-        path = tree / suite / name
-        if path.exists() and section is None:
-            options = (
-                tomllib.loads(path.read_text("utf-8"))
-                .get("tool", {})
-                .get("pytest", {})
-                .get("ini_options", {})
-            )
-            found += options.get("pythonpath", [])
-        elif path.exists():
-            parser = ConfigParser()
-            parser.read(path)
-            found += parser.get(section, "pythonpath", fallback="").split()
+    """Folders that the tests of a suite import from, relative to the root: pytest's pythonpath, those of
+    installed projects, and the folders that pytest itself puts on the path for test files and conftests."""
+    place, found = Path(suite), []
+    toml = tree / suite / "pyproject.toml"
+    if toml.exists():
+        options = tomllib.loads(toml.read_text("utf-8")).get("tool", {}).get("pytest", {})
+        found += options.get("ini_options", {}).get("pythonpath", [])
+    for name in ("pytest.ini", "tox.ini"):
+        parser = ConfigParser()
+        parser.read(tree / suite / name)
+        found += parser.get("pytest", "pythonpath", fallback="").split()
     roots = [(place / folder).as_posix() for folder in found]
     for project in question.case.installed:
         roots += [(Path(project) / "src").as_posix(), Path(project).as_posix()]
@@ -166,7 +160,7 @@ def ask_ruff(question: Question, *options: str) -> set[str]:
     return answer
 
 
-# Runs where grimp is installed: {"tree": …, "roots": […], "changed": […], "cache": … or null} → paths of dependents.
+# Runs where grimp is installed: {"tree": …, "roots": […], "changed": […], "cache": …} → paths of dependents.
 GRIMP = """
 import json, sys
 from pathlib import Path
@@ -174,10 +168,11 @@ import grimp
 given = json.load(sys.stdin)
 tree, roots = Path(given["tree"]), [Path(root) for root in given["roots"]]
 sys.path[:0] = [str(tree / root) for root in roots]
-packages = sorted({path.relative_to(tree / root).parts[0] for root in roots for path in (tree / root).glob("*/**/*.py")})
-graph = grimp.build_graph(*packages, exclude_type_checking_imports=True, cache_dir=given["cache"]) if packages else None
+packages = sorted({path.relative_to(tree / root).parts[0]
+                   for root in roots for path in (tree / root).glob("*/**/*.py")})
+graph = grimp.build_graph(*packages, exclude_type_checking_imports=True, cache_dir=given["cache"])
 files = {}
-for module in graph.modules if graph else ():
+for module in graph.modules:
     for root in roots:
         for end in (".py", "/__init__.py"):
             path = root / (module.replace(".", "/") + end)
@@ -219,7 +214,7 @@ def ask_snob(question: Question) -> set[str]:
 
 
 def collected(question: Question, *options: str, suites: Sequence[str] = ()) -> set[str]:
-    """The tests that pytest keeps, and files that it cannot collect. Raises PeerError where pytest itself gives up."""
+    """The tests that pytest keeps, and files that it cannot collect. Raises PeerError if pytest gives up."""
     run = run_pytest(question.case, question.root, str(question.bin / "python"), options, suites)
     if not {0, 1, 2, 5}.issuperset(run.codes):
         raise PeerError(f"pytest ended with exit codes {run.codes}")
@@ -298,7 +293,7 @@ PEERS = (
     Peer(
         "ruff",
         ("ruff==0.17.6",),
-        "`ruff analyze graph --direction dependents --no-type-checking-imports`, `src` set to the source roots; "
+        "`ruff analyze graph --direction dependents --no-type-checking-imports`, `src` = the source roots; "
         "changed files → dependents in the graphs of both commits → test files",
         lambda question: ask_ruff(question, "--no-type-checking-imports"),
     ),
@@ -313,7 +308,7 @@ PEERS = (
     Peer(
         "grimp",
         ("grimp==3.19",),
-        "`build_graph` of all top-level packages, `find_downstream_modules` of each changed module, in both commits",
+        "`build_graph` of all top-level packages, `find_downstream_modules` of changed modules, both commits",
         ask_grimp,
         lambda question: ask_grimp(question) if question.case.warm else None,
     ),
@@ -328,9 +323,10 @@ PEERS = (
     Peer(
         "impacted",
         ("pytest-impacted==0.36.0", "pytest==9.2.0", *LIBRARIES),
-        "`pytest --impacted --impacted-git-mode=branch --impacted-base-branch=REF --impacted-conftest-imports`, once for "
-        "each package as `--impacted-module` and each folder as `--impacted-tests-dir`, again with "
-        "`--impacted-git-mode=unstaged` where something is not committed; all answers united",
+        "`pytest --impacted --impacted-git-mode=branch --impacted-base-branch=REF "
+        "--impacted-conftest-imports`, once for each package as `--impacted-module` and each folder as "
+        "`--impacted-tests-dir`, again with `--impacted-git-mode=unstaged` where something is not committed; "
+        "all answers united",
         ask_impacted,
     ),
     Peer(

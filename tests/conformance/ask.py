@@ -26,7 +26,7 @@ class Answer(NamedTuple):
 
 
 def answers(case: Case, folder: Path) -> list[Answer]:
-    """Make the repository of the case and ask as it says; more than one answer when it asks at the same time."""
+    """Make the repository of the case and ask as it says. `at_once` questions give as many answers."""
     base = write_base(case, folder)
 
     def ask(arguments: Sequence[str]) -> Answer:
@@ -46,7 +46,7 @@ def answers(case: Case, folder: Path) -> list[Answer]:
 def greenline(
     case: Case, folder: Path, base: str, arguments: Sequence[str]
 ) -> subprocess.CompletedProcess[str]:
-    """Run `greenline affected` as a user would, in the repository at `folder` and with the case's environment."""
+    """Run `greenline affected` as a user would, in the repository at `folder`, in the case's environment."""
     env = environment(
         {name: Template(value).safe_substitute(BASE=base, REPO=folder) for name, value in case.env.items()}
     )

@@ -32,8 +32,8 @@ def pytest_runtest_logreport(report):
 
 
 class Run(NamedTuple):
-    """Of all suites of a case: pytest's exit codes, the tests it kept after collection and files that it could not
-    collect, and node id → outcome of the tests that ran. All relative to the root of the work tree."""
+    """All suites of a case: pytest's exit codes, what it selected (tests, and files it could not collect)
+    and node id → outcome of the tests that ran. Paths and node ids are relative to the work tree's root."""
 
     codes: list[int]
     selected: set[str]
@@ -41,20 +41,21 @@ class Run(NamedTuple):
 
 
 def root_of(case: Case, folder: Path) -> Path:
-    """The root of the work tree in which the tool is called; `folder` is where the case's repository was made."""
+    """The root of the work tree in which the tool is called; `folder` is the case's repository."""
     return (folder / case.folder).resolve() if case.folder.startswith("..") else folder.resolve()
 
 
 def run_pytest(
     case: Case, root: Path, python: str, options: Sequence[str] = (), suites: Sequence[str] = ()
 ) -> Run:
-    """Run pytest in each suite of a case, or in these; `python` is the interpreter, `options` are pytest's."""
+    """Run pytest in each suite of a case, or in these, with an interpreter and options of pytest."""
     with tempfile.TemporaryDirectory() as name:
         site = Path(name)
         (site / "suite_run_plugin.py").write_text(PLUGIN)
         env = environment(case.env)
         env |= {
-            "PYTHONDONTWRITEBYTECODE": "1",  # or an edit of the same length in the same second would not be seen
+            # Python would not see an edit of the same length in the same second.
+            "PYTHONDONTWRITEBYTECODE": "1",
             "SUITE_RUN": str(site / "lines"),
             "PATH": f"{site / 'bin'}:{env['PATH']}",
             "PYTHONPATH": ":".join(
@@ -81,7 +82,7 @@ def run_pytest(
 
 
 def install(project: Path, site: Path) -> list[str]:
-    """What an editable install does: metadata into `site`, scripts into `site/bin`. Returns the source roots."""
+    """Do what an editable install does: metadata into `site`, scripts into `site/bin`. Gives source roots."""
     config = tomllib.loads((project / "pyproject.toml").read_text("utf-8"))
     name, version = config["project"]["name"], config["project"]["version"]
     scripts = config["project"].get("scripts", {})

@@ -21,9 +21,9 @@ A case (cases/*.yaml) is a tiny repository, a change, and what a tool that selec
       not_selected: [path]        must not be
       all: true                   every test file must be in; false (none: true): no file may be in
 
-Every repository also gets, unless the case gives the path itself, a pyproject.toml that puts the root on pytest's path
-and bystander/test_bystander.py, which nothing ties to anything: a case that neither asks for all nor names it
-says that it is not selected. (`bystander: free`: may be selected. `bystander: absent`: not there.)
+Every repository also gets, unless the case gives the path itself, a pyproject.toml with the root on pytest's
+path, and bystander/test_bystander.py, which nothing ties to anything: a case that neither asks for all nor
+names it says that it is not selected. (`bystander: free`: may be selected. `bystander: absent`: not there.)
 
 For Greenline alone: `complete: false` (the answer says that it is a superset), `exit: 3`, `warning: text`;
 `own: true` for a case about Greenline's own options and configuration, which other tools are not asked about.
@@ -41,6 +41,7 @@ import re
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import yaml
@@ -62,10 +63,12 @@ GIT = {
     "GIT_COMMITTER_DATE": "2024-01-01T00:00:00Z",
     "GIT_TERMINAL_PROMPT": "0",
 }
-# What a CI system sets: never inherited by a case, or the table would depend on where it runs.
-CI_VARIABLES = re.compile(r"(GITHUB|GITLAB|CI|BUILDKITE|GREENLINE|GIT|PYTEST)(_|$)")
+# Never inherited by a case, or the table would depend on where it runs.
+FOREIGN = re.compile(r"(GITHUB|GITLAB|CI|BUILDKITE|GREENLINE|GIT|PYTEST)(_|$)|PYTHON")
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Edit = Mapping[str, str | Mapping[str, str] | None]
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Case(NamedTuple):
@@ -75,17 +78,17 @@ class Case(NamedTuple):
     number: str
     title: str
     files: Mapping[str, str | None]
-    edit: Edit = {}
+    edit: Edit = NOTHING
     delete: Sequence[str] = ()
-    rename: Mapping[str, str] = {}
-    staged: Edit = {}
-    unstaged: Edit = {}
-    main_moves: Edit = {}
+    rename: Mapping[str, str] = NOTHING
+    staged: Edit = NOTHING
+    unstaged: Edit = NOTHING
+    main_moves: Edit = NOTHING
     before: Sequence[str] = ()
     steps: Sequence[str] = ()
     folder: str = "."
     arguments: Sequence[str] = ("--base", "main")
-    env: Mapping[str, str] = {}
+    env: Mapping[str, str] = NOTHING
     selected: Sequence[str] = ()
     not_selected: Sequence[str] = ()
     all: bool | None = None
@@ -139,7 +142,7 @@ def load() -> list[Case]:
 
 
 def read(row: dict[str, Any], file: Path) -> Case:
-    """A row of a YAML file as a `Case`. Raises ValueError for an unknown key or a row that expects nothing."""
+    """A row of a YAML file as a `Case`. Raises ValueError for an unknown key or without expectation."""
     number, title = row.pop("case").split(" ", 1)
     if row.pop("none", False):
         row["all"] = False
@@ -155,8 +158,8 @@ def read(row: dict[str, Any], file: Path) -> Case:
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of every process of a case: this one's, without CI variables, with a fixed git identity."""
-    kept = {name: value for name, value in os.environ.items() if not CI_VARIABLES.match(name)}
+    """What every process of a case gets: this environment without CI and Python settings, a git identity."""
+    kept = {name: value for name, value in os.environ.items() if not FOREIGN.match(name)}
     return {**kept, **GIT, **(extra or {})}
 
 
@@ -258,7 +261,7 @@ def files_with_tests(folder: Path) -> set[str]:
 
 
 def covers(answer: Iterable[str], wanted: str) -> bool:
-    """Whether an answer (paths and node ids) holds `wanted`: a file's path holds its tests; one test, its file's path."""
+    """Whether an answer of paths and node ids holds `wanted`: a path holds its tests, a test its path."""
     path = wanted.partition("::")[0]
     for item in answer:
         same_file = item.partition("::")[0] == path

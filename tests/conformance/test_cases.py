@@ -31,3 +31,10 @@ def test_paths_are_those_of_json(case: Case, tmp_path: Path) -> None:
     (answer,) = answers(case, folder)
     paths = greenline(case, folder, "main", [*case.arguments, "--format", "paths"]).stdout.splitlines()
     assert paths == sorted({test.partition("::")[0] for test in answer.tests})
+
+
+def test_a_call_keeps_something(tmp_path: Path) -> None:
+    """Or the cases about what an earlier call has kept would show nothing."""
+    (case,) = (case for case in CASES if case.number == "171a")
+    answers(case._replace(steps=()), tmp_path / "repository")
+    assert any(path.is_file() for path in (tmp_path / "repository" / ".greenline").rglob("*"))

@@ -1,10 +1,11 @@
 """Show with real pytest that the table is true: python tests/conformance/validate.py [NUMBER …]
 
-For each case the tests run on the base commit and on the change. Every test whose outcome differs must be expected to be
-selected, and every file that is expected must hold a test whose outcome differs, unless the case says `flips` and why.
+For each case the tests run on the base commit and on the change. Every test whose outcome differs must be
+expected to be selected, and every file that is expected must hold a test whose outcome differs, unless the
+case says `flips` and why.
 
-Third-party packages that cases need (django, celery, alembic, jinja2, lazy_loader) must be installed where pytest runs:
---python PATH names another interpreter. Exit code 1 when a case is not true or could not be run.
+Third-party packages that cases need (django, celery, alembic, jinja2, lazy_loader) must be installed where
+pytest runs: --python PATH names another interpreter. Exit code 1 when a case is not true or could not be run.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ def check(case: Case, python: str) -> list[str]:
         failing = [test for test, outcome in before.items() if "failed" in outcome and covers(shown, test)]
         problems += [f"{test} fails on the base commit" for test in failing]
         problems += [f"{test} changes its outcome" for test in sorted(flipped) if not covers(wanted, test)]
-        problems += [f"{item} does not change its outcome" for item in sorted(shown) if not covers(flipped, item)]
+        idle = [item for item in sorted(shown) if not covers(flipped, item)]
+        problems += [f"{item} does not change its outcome" for item in idle]
     return problems
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import ast
 import contextlib
 import io
-import itertools
 import re
+import sys
 import textwrap
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from greenline.depgraph.affected_items import affected_tests
 from greenline.depgraph.blocks import closure, compare
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 
 def text(source: str) -> bytes:
@@ -159,24 +161,51 @@ def test_a_file_that_comes_or_goes_changes_everything() -> None:
     assert compare(None, None).kind == "none"
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="new syntax")
+@pytest.mark.parametrize(
+    "old, new, kind, changed",
+    [
+        ("type X = int", "type X = (int)", "none", ""),
+        ("type X = int", "type X = str", "module", "X"),
+        ("def f[T](a: T): 1", "def f[U](a: U): 1", "definitions", "f"),
+        ("class C[T]: x = 1", "class C[T: int]: x = 1", "definitions", "C"),
+        ("def f(): return f'{a!r:>{b}}'", 'def f(): return f"{a!r:>{b}}"', "none", ""),
+    ],
+)
+def test_compare_new_syntax(old: str, new: str, kind: str, changed: str) -> None:
+    assert compare(old.encode(), new.encode()) == (kind, frozenset(changed.split()), False)
+
+
 def test_an_encoding_counts_by_the_text_that_it_gives() -> None:
     latin = "# coding: latin-1\nx = 'é'\n"
     assert compare(latin.encode("latin-1"), "x = 'é'\n".encode()).kind == "none"
     assert compare(latin.encode("latin-1"), latin.encode("utf-8")).changed == {"x"}
+    plain = "\ndef f():\n    return 'é'\n"  # the two files end in the same bytes
+    declared = "# coding: latin-1" + plain
+    assert compare(plain.encode(), declared.encode()).changed == {"f"}
 
 
 # Random modules
 
 
 NAMES = st.sampled_from(["alpha", "beta", "gamma", "delta"])
-VALUES = st.sampled_from(["1", "'text'", "[1, 2]", "'''two\n    lines'''", "(alpha, 0x1F)", "f'{1 + 1!r:>4}'"])
+VALUES = st.sampled_from(
+    ["1", "'text'", "[1, 2]", "'''two\n    lines'''", "(alpha, 0x1F)", "f'{1 + 1!r:>4}'"]
+)
 STATEMENTS = st.one_of(
     st.builds("{} = {}".format, NAMES, VALUES),
     st.builds("import {}.{}".format, NAMES, NAMES),
     st.builds("if {}:\n    {} = {}\nelse:\n    pass".format, NAMES, NAMES, VALUES),
     st.builds("def {}(a, b={}):\n    'Doc.'\n    return {}".format, NAMES, VALUES, VALUES),
     st.builds("@{}\nasync def {}(*args):\n    x = {}\n    await x".format, NAMES, NAMES, VALUES),
-    st.builds("class {}({}):\n    x = {}\n\n    def {}(self):\n        return {}".format, NAMES, NAMES, VALUES, NAMES, VALUES),
+    st.builds(
+        "class {}({}):\n    x = {}\n\n    def {}(self):\n        return {}".format,
+        NAMES,
+        NAMES,
+        VALUES,
+        NAMES,
+        VALUES,
+    ),
     st.builds("print({})".format, VALUES),
 )
 MODULES = st.lists(STATEMENTS, max_size=8)
@@ -191,7 +220,9 @@ def with_comments(source: str) -> str:
     }
     lines = source.split("\n")
     return "\n".join(
-        f"# note {number}\n\n{line}  # end" if number in starts and not line.endswith("'''two") and '"""' not in line else line
+        f"# note {number}\n\n{line}  # end"
+        if number in starts and not line.endswith("'''two") and '"""' not in line
+        else line
         for number, line in enumerate(lines, 1)
     )
 
@@ -202,7 +233,9 @@ def test_comments_and_layout_make_no_difference(statements: list[str]) -> None:
     for rewritten in (
         ast.unparse(ast.parse(source)),
         with_comments(source),
-        re.sub(r"^((?:    )+)(?=\S)", lambda m: m[1] * 2, source, flags=re.M).replace("        lines", "    lines"),
+        re.sub(r"^((?:    )+)(?=\S)", lambda m: m[1] * 2, source, flags=re.M).replace(
+            "        lines", "    lines"
+        ),
         source.replace("\n", "\r\n"),
     ):
         assert compare(source.encode(), rewritten.encode()).kind == "none"
@@ -213,7 +246,7 @@ def test_only_equal_programs_compare_as_equal(start: list[str], middle: list[str
     old, new = ("\n".join([*start, *part, *end]) + "\n" for part in (middle, middle[1:]))
     equal = ast.dump(ast.parse(old)) == ast.dump(ast.parse(new))
     delta = compare(old.encode(), new.encode())
-    assert equal or delta.kind != "none"
+    assert equal == (delta.kind == "none")
     # A declared encoding makes compare read both files whole.
     whole = compare(*(b"# coding: utf-8\n" + source.encode() for source in (old, new)))
     assert delta == whole
@@ -269,11 +302,12 @@ FIXTURES = text(
 )
 
 CLOSED = {
-    "connect": "connect client make_shop shop __file__",
-    "LIMIT": "LIMIT SIZES connect client make_shop shop Store Store.get store __file__",
-    "client": "client make_shop shop",
+    "connect": "connect client make_shop __file__",
+    "LIMIT": "LIMIT SIZES connect client make_shop Store Store.get store __file__",
+    "client": "client make_shop",
+    "shop": "shop make_shop",
     "json": "json other",
-    "Client": "Client connect client make_shop shop __file__",
+    "Client": "Client connect client make_shop __file__",
     "Store.get": "Store.get Store store",
     "absent": "absent",
 }
@@ -427,7 +461,9 @@ class TestMixed(Mixin):
 """
 
 BASE_IDS = "TestBase::test_base TestBase::test_other TestBase::TestInner::test_inner"
-CHILD_IDS = "TestChild::test_base TestChild::test_child TestChild::test_other TestChild::TestInner::test_inner"
+CHILD_IDS = (
+    "TestChild::test_base TestChild::test_child TestChild::test_other TestChild::TestInner::test_inner"
+)
 FUNCTIONS = """test_plain test_outer test_thing test_renamed test_used test_looked_up test_cases test_patched
 test_count test_instance"""
 USE_HELPER = "test_outer test_thing test_patched"
@@ -437,7 +473,11 @@ REACHED = {
     "a constant": ("LIMIT = 3", "LIMIT = 4", f"{USE_HELPER} TestContract"),
     "a helper": ("return DOUBLE", "return 1", f"{USE_HELPER} TestContract"),
     "a fixture": ("def thing():\n    return", "def thing():\n    return 1 +", "test_thing TestContract"),
-    "a renamed fixture": ("renamed():\n    return 1", "renamed():\n    return 2", "test_renamed TestContract"),
+    "a renamed fixture": (
+        "renamed():\n    return 1",
+        "renamed():\n    return 2",
+        "test_renamed TestContract",
+    ),
     "a fixture by string": (
         "by_string():\n    return 1",
         "by_string():\n    return 2",
@@ -445,7 +485,11 @@ REACHED = {
     ),
     "parameters": ("CASES = [1, 2]", "CASES = [1]", "test_cases"),
     "a global that a helper sets": ("    COUNT = 1", "    COUNT = 2", "test_count"),
-    "a method of a helper class": ("def value(self):\n        return 1", "def value(self): 2", "test_instance"),
+    "a method of a helper class": (
+        "def value(self):\n        return 1",
+        "def value(self): 2",
+        "test_instance",
+    ),
     "setup_function": ("os.getpid()", "os.getppid()", FUNCTIONS),
     "setup_method": ("self.client = 1", "self.client = 2", f"{BASE_IDS} {CHILD_IDS}"),
     "a helper method": ("def make(self):\n        return 1", "def make(self): 2", f"{BASE_IDS} {CHILD_IDS}"),
@@ -472,14 +516,22 @@ REACHED = {
     ),
     "a test that goes": ("def test_plain():\n    pass\n", "", ""),
     "a test that comes": ("class Plain:", "def test_new(): 1\n\nclass Plain:", "test_new"),
-    "a test of a foreign class": ("def test_own(self):\n        pass", "def test_own(self): 1", "TestContract::test_own"),
+    "a test of a foreign class": (
+        "def test_own(self):\n        pass",
+        "def test_own(self): 1",
+        "TestContract::test_own",
+    ),
     "an attribute of a foreign class": ("flag = 1", "flag = 2", "TestContract"),
     "setUp": ("self.x = 1", "self.x = 2", "Cases::test_case"),
     "a mixin": ("def test_mixed(self):\n        pass", "def test_mixed(self): 1", "TestMixed::test_mixed"),
     "a comment": ("LIMIT = 3", "LIMIT = 3  # three", ""),
     "an import": ("from unittest import mock", "import mock", "test_patched"),
     "a statement": ("LIMIT = 3", "LIMIT = 3\nprint(1)", None),
-    "a base from elsewhere": ("from tests.base import Contract", "from tests.new import Contract", "TestContract"),
+    "a base from elsewhere": (
+        "from tests.base import Contract",
+        "from tests.new import Contract",
+        "TestContract",
+    ),
 }
 
 
@@ -519,6 +571,10 @@ WHOLE = {
     "an unused import": ("import register", "import database, register"),
     "a test that is made": ("def helper", "test_made = make(1)\ndef helper"),
     "pytestmark": ("def helper", "pytestmark = []\ndef helper"),
+    "autouse under another name": (
+        "def helper",
+        '@pytest.fixture(name="n", autouse=True)\ndef m(): 1\ndef helper',
+    ),
 }
 
 
@@ -714,27 +770,29 @@ RUNNABLE = text(
 
 
 class Outcomes:
-    """A pytest plugin that keeps the outcome of every test."""
+    """A pytest plugin that keeps the outcome of every test, by file and by test."""
 
     def __init__(self) -> None:
-        self.found: dict[str, str] = {}
+        self.found: defaultdict[str, dict[str, str]] = defaultdict(dict)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        name = report.nodeid.partition("::")[2]
+        file, _, name = report.nodeid.partition("::")
         if report.outcome != "passed" or report.when == "call":
-            self.found[name] = f"{self.found.get(name, '')} {report.when} {report.outcome}"
+            so_far = self.found[file].get(name, "")
+            self.found[file][name] = f"{so_far} {report.when} {report.outcome}"
 
 
-def run_pytest(source: str, folder: Path, *options: str) -> tuple[dict[str, str], str]:
-    """The outcome of every test in a file, and what pytest printed."""
-    folder.mkdir()
+def run_pytest(folder: Path, sources: list[str], *options: str) -> tuple[list[dict[str, str]], str]:
+    """The outcome of every test in each of the files, and what pytest printed."""
     (folder / "pytest.ini").write_text("[pytest]\n")
-    (folder / f"test_{folder.name}.py").write_text(source)  # its own name: modules are imported once
+    files = [f"test_{number}.py" for number in range(len(sources))]
+    for file, source in zip(files, sources, strict=True):
+        (folder / file).write_text(source)
     outcomes, output = Outcomes(), io.StringIO()
-    arguments = ["-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "--import-mode=importlib"]
+    arguments = ["-q", "--tb=no", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:xdist"]
     with contextlib.redirect_stdout(output):
-        pytest.main([*arguments, f"--rootdir={folder}", str(folder), *options], plugins=[outcomes])
-    return outcomes.found, output.getvalue()
+        pytest.main([*arguments, *options, f"--rootdir={folder}", str(folder)], plugins=[outcomes])
+    return [outcomes.found[file] for file in files], output.getvalue()
 
 
 def broken_versions(source: str) -> dict[str, str]:
@@ -758,11 +816,11 @@ def covers(node_ids: tuple[str, ...], test: str) -> bool:
 
 
 def test_every_test_whose_outcome_differs_is_found(tmp_path: Path) -> None:
-    before, _ = run_pytest(RUNNABLE, tmp_path / "before")
+    broken = broken_versions(RUNNABLE)
+    (before, *versions), _ = run_pytest(tmp_path, [RUNNABLE, *broken.values()], "--import-mode=importlib")
     assert len(before) > 20 and set(before.values()) == {" call passed"}
     precise = differing = 0
-    for number, (change, source) in enumerate(broken_versions(RUNNABLE).items()):
-        after, _ = run_pytest(source, tmp_path / str(number))
+    for (change, source), after in zip(broken.items(), versions, strict=True):
         items = affected_tests(RUNNABLE.encode(), source.encode())
         differ = {test for test in before.keys() | after.keys() if before.get(test) != after.get(test)}
         assert items.whole or all(covers(items.node_ids, test) for test in differ), change
@@ -774,11 +832,11 @@ def test_every_test_whose_outcome_differs_is_found(tmp_path: Path) -> None:
 
 def test_node_ids_are_those_of_pytest(tmp_path: Path) -> None:
     """Every class and function changes, so that every test is named."""
-    _, output = run_pytest(RUNNABLE, tmp_path / "collected", "--collect-only")
+    _, output = run_pytest(tmp_path, [RUNNABLE], "--import-mode=importlib", "--collect-only")
     collected = {line.partition("::")[2].partition("[")[0] for line in output.splitlines() if "::" in line}
     changed = re.sub(r"(?m)^def (test_\w+)\((.*)\):", r"def \1(\2, more=1):", RUNNABLE).replace("(, ", "(")
     changed = re.sub(r"(?m)^( *)(class \w+.*:)$", r"\1\2\n\1    added = 1", changed)
     items = affected_tests(RUNNABLE.encode(), changed.encode())
     assert set(items.node_ids) == collected
-    lines = [changed.index(f"def {i.rpartition('::')[2]}(") for i in items.node_ids if "::" not in i]
-    assert all(a < b for a, b in itertools.pairwise(lines))
+    functions = [changed.index(f"def {name}(") for name in items.node_ids if "::" not in name]
+    assert functions == sorted(functions) and len(functions) > 5

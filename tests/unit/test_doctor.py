@@ -65,6 +65,21 @@ def test_no_commit_yet(repository: Any, monkeypatch: pytest.MonkeyPatch) -> None
     assert found.state == "broken" and "no commit yet" in found.message
 
 
+def test_a_repository_of_another_user(repository: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository.commit({"a.py": ""})
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own switch for this
+    (found,) = findings(repository.root, monkeypatch, "repository")
+    assert found.state == "broken" and "belongs to another user" in found.message
+    assert found.hint is not None and "safe.directory" in found.hint
+
+
+def test_variables_are_named_without_their_values(repository: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository.commit({"a.py": ""})
+    monkeypatch.setenv("GREENLINE_STORE", "secret")
+    (found,) = findings(repository.root, monkeypatch, "environment", "files")
+    assert found.message == "set: GREENLINE_STORE"
+
+
 def test_a_linked_worktree(repository: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     repository.commit({"a.py": ""})
     linked = repository.root.parent / "linked"

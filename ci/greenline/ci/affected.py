@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from greenline.ci.environment import find_base
-from greenline.ci.selection.select import SelectedTest, select
+from greenline.ci.selection.select import SelectedTest, Selection, select
 from greenline.depgraph import config as configuration
 from greenline.depgraph.errors import GreenlineError
 from greenline.depgraph.index import Opened, Progress, list_tests, open_change
+from greenline.depgraph.snapshot import TEST
 from greenline.depgraph.suites import SuiteIndex
-from greenline.depgraph.workspace import GitError, NotARepository, Workspace, find, walk
+from greenline.depgraph.workspace import ABSENT, GitError, NotARepository, Workspace, find, walk
 
 SWITCH = "GREENLINE_SELECTION"
 """Environment variable: ``off`` selects every test, like ``selection: off`` in greenline.yaml."""
@@ -56,6 +57,7 @@ class Answer(NamedTuple):
     base: str | None
     how: str
     suite_roots: dict[str, str]  # name → rootdir, relative to ``root``
+    unaffected: tuple[str, ...] = ()  # the other known test files; a file in neither list is unknown
 
 
 class Change(NamedTuple):
@@ -148,7 +150,15 @@ def answer_of(opened: Opened, config: configuration.Config, request: Request, ho
         opened.base,
         how,
         opened.suites_by_name(),
+        _unaffected(opened, selection, request.suite),
     )
+
+
+def _unaffected(opened: Opened, selection: Selection, suite: str | None) -> tuple[str, ...]:
+    graph = opened.graph
+    out = {test.path for test in selection.tests} | {each.path for each in opened.changes if each.head == ABSENT}
+    others = (path for path in map(graph.path, graph.with_flag(TEST)) if path not in out)
+    return tuple(sorted(path for path in others if suite is None or _suite_name(graph.suites, path) == suite))
 
 
 NO_TESTS = (
@@ -179,9 +189,13 @@ def _all_of(
 def _with_suites(tests: list[SelectedTest], suites: SuiteIndex) -> list[Test]:
     found = []
     for path, node_ids, reason in tests:
-        suite = suites.suite_of(path)
-        found.append(Test(path, suite.name if suite else ".", node_ids, reason))
+        found.append(Test(path, _suite_name(suites, path), node_ids, reason))
     return found
+
+
+def _suite_name(suites: SuiteIndex, path: str) -> str:
+    suite = suites.suite_of(path)
+    return suite.name if suite else "."
 
 
 def _in_suite(tests: list[Test], suite: str | None, names: Mapping[str, str]) -> list[Test]:

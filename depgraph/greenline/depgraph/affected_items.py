@@ -1,8 +1,8 @@
 """Which tests of one test file a change inside that file can affect.
 
-What changed comes from `blocks.compare`, what refers to it from `blocks.reach`. Here is what pytest and unittest
-add: tests run fixtures, setup methods and class attributes that they never mention, and inherit tests. Where a test
-may use something through a register or a fixture outside the file, the answer is the whole file.
+`blocks` tells what changed and what refers to it. Here is what pytest and unittest add: tests run fixtures,
+setup methods and class attributes that they never mention, and classes inherit tests. Where a test may use
+something through a register or a fixture outside the file, every test of the file is affected.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import fnmatch
 import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from greenline.depgraph import blocks
@@ -20,8 +20,7 @@ from greenline.depgraph.blocks import Definition, Function, Item, Reach, Referen
 class Items(NamedTuple):
     """The tests of one file that a change in it can affect.
 
-    node_ids: "test_x", "TestC::test_m", or "TestC" for a class with tests that the file does not name; in file
-    order.
+    node_ids: in file order; "test_x", "TestC::test_m", or "TestC" for a class with tests from elsewhere.
     whole: every test of the file; node_ids is empty then.
     why: node id → reason; the reason for the whole file stands under "".
     exported: what changed or refers to it and is no test: what other files could see.
@@ -43,29 +42,30 @@ def affected_tests(
     """The tests of a test file whose outcome can differ between two versions of it.
 
     python_functions, python_classes: as in pytest's configuration, prefixes or glob patterns.
-    outer_requests: names of the fixtures that fixtures outside this file request, which this file may replace.
-    None where they are not known: then a changed fixture also reaches every test that requests one from outside.
+    outer_requests: names of all fixtures that fixtures outside this file request, since this file may replace
+    them. None where they are not known: a changed fixture then reaches who requests a fixture from outside.
     """
     if old == new:
         return Items((), False, {}, frozenset())
-    trees = None if old is None else blocks.parse_both(old, new)
-    if old is None or trees is None:
+    both = None if old is None else blocks.parse_both(old, new)
+    if old is None or both is None:
         tree = blocks.parse(new)
-        names = blocks.references(tree).symbols if tree else ()
-        return Items((), True, {"": "a version of the file is missing or does not parse"}, frozenset(names))
-    before, after = trees
+        names = frozenset(blocks.references(tree).symbols if tree else ())
+        return Items((), True, {"": "a version of the file is missing or does not parse"}, names)
+    before, after = both
     delta = blocks.compare_trees(before, after, blocks.reads_docstrings(old, new))
     if delta.kind in ("none", "docstrings"):
         return Items((), False, {}, frozenset())
     kept = set(map(id, after.body))
-    trees = [after, ast.Module([node for node in before.body if id(node) not in kept], [])]
+    gone = ast.Module([node for node in before.body if id(node) not in kept], [])
+    trees = [after, gone]
     mentions = [blocks.references(tree) for tree in trees]
     if delta.statements:
         names = frozenset(name for refs in mentions for name in refs.symbols)
         return Items((), True, {"": "what runs at import changed"}, names)
     file = _File(trees, mentions, python_functions, python_classes)
     seeds: dict[str, str | None] = dict.fromkeys(delta.changed)
-    for refs in mentions:  # a fixture that went had a name too
+    for refs in mentions:  # what went had other names too
         for name in delta.changed & refs.symbols.keys():
             seeds.update((other, name) for other in refs.symbols[name].provides if other not in seeds)
     reached = blocks.reach(mentions[0], seeds, file.is_part)
@@ -75,41 +75,45 @@ def affected_tests(
         reached = blocks.reach(mentions[0], seeds, file.is_part)
     exported = frozenset(name for name in (*reached.found, *reached.containers) if not file.is_test(name))
     reason = "the file has doctests" if b">>>" in new else file.whole(reached, delta.changed, outer_requests)
-    why = {"": reason} if reason else file.affected(reached, delta.changed)
+    why = {"": reason} if reason else file.affected(reached)
     if "" in why:
         return Items((), True, {"": why[""]}, exported)
     return Items(tuple(why), False, why, exported)
 
 
-_MODULE_SETUP = {"setup_module", "teardown_module", "setUpModule", "tearDownModule", "setup", "teardown"}
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_MODULE_SETUP = _words("setup_module teardown_module setUpModule tearDownModule setup teardown")
 _FUNCTION_SETUP = ("setup_function", "teardown_function")
 
 # Fixtures that come with pytest or are as self-contained: they request none that a test file would replace.
-_KNOWN_FIXTURES = set(
-    """self cls request tmp_path tmp_path_factory tmpdir tmpdir_factory monkeypatch capsys capfd capsysbinary
+_KNOWN_FIXTURES = _words("""
+    self cls request tmp_path tmp_path_factory tmpdir tmpdir_factory monkeypatch capsys capfd capsysbinary
     capfdbinary capteesys caplog recwarn pytestconfig cache record_property record_testsuite_property
-    record_xml_attribute doctest_namespace pytester testdir subtests mocker""".split()  # noqa: SIM905
-)
+    record_xml_attribute doctest_namespace pytester testdir subtests mocker
+""")
 
 # Bases that neither bring tests nor keep a register of their subclasses.
-_PLAIN_BASES = set(
-    """object Exception BaseException RuntimeError ValueError TypeError KeyError OSError Enum IntEnum StrEnum Flag
-    IntFlag NamedTuple TypedDict Protocol Generic ABC dict list str int float tuple set Thread Module
-    BaseModel""".split()  # noqa: SIM905
-)
+_PLAIN_BASES = _words("""
+    object Exception BaseException RuntimeError ValueError TypeError KeyError OSError Enum IntEnum StrEnum
+    Flag IntFlag NamedTuple TypedDict Protocol Generic ABC dict list str int float tuple set Thread
+    Module BaseModel
+""")
 
 # Decorators that register nothing elsewhere: by their last name, or by where they come from.
-_PLAIN_DECORATORS = set(
-    """fixture yield_fixture staticmethod classmethod property setter getter deleter cached_property lru_cache cache
-    wraps contextmanager asynccontextmanager dataclass overload final override abstractmethod total_ordering
-    runtime_checkable unique composite define frozen mutable no_grad inference_mode jit""".split()  # noqa: SIM905
+_PLAIN_DECORATORS = _words("""
+    fixture yield_fixture staticmethod classmethod property setter getter deleter cached_property lru_cache
+    cache wraps contextmanager asynccontextmanager dataclass overload final override abstractmethod
+    total_ordering runtime_checkable unique composite define frozen mutable no_grad inference_mode jit
+""")
+_PLAIN_SOURCES = _words(
+    "pytest mock patch unittest functools contextlib dataclasses abc typing enum attr attrs"
 )
-_PLAIN_SOURCES = set(
-    "pytest mock patch unittest functools contextlib dataclasses abc typing enum attr attrs".split()  # noqa: SIM905
-)
-_NO_FUNCTION = {"property", "cached_property", "abstractproperty"}
+_NO_FUNCTION = _words("property cached_property abstractproperty")
 
-# Decorators that replace a test by others with names of their own: by a part of their text.
+# Decorators that replace a test by others with names of their own: by a part of their name.
 _EXPANDING = ("parameter", "expand", "ddt", "instantiate", "product", "foreach")
 
 
@@ -118,7 +122,7 @@ def _is_fixture(node: Definition) -> bool:
 
 
 def _is_autouse(node: Definition) -> bool:
-    """Whether a fixture may run without being requested; the project's own fixture decorators may do anything."""
+    """Whether a fixture may run without being requested; a decorator of the project's own may do anything."""
     for decorator in node.decorator_list:
         if "fixture" in leaf(decorator) and leaf(decorator) not in ("fixture", "yield_fixture"):
             return True
@@ -138,8 +142,8 @@ def _is_plain_decorator(decorator: ast.expr) -> bool:
 
 def _expands(node: Definition) -> bool:
     """Whether a decorator makes tests of other names out of this one."""
-    texts = [ast.unparse(decorator).lower() for decorator in node.decorator_list]
-    return any(part in text for text in texts if not text.startswith("pytest.") for part in _EXPANDING)
+    called = [d.func if isinstance(d, ast.Call) else d for d in node.decorator_list]
+    return any(part in ast.unparse(decorator).lower() for decorator in called for part in _EXPANDING)
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:
@@ -147,14 +151,6 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
     return any(
         name.startswith(p) or (any(c in p for c in "*?[") and fnmatch.fnmatch(name, p)) for p in patterns
     )
-
-
-def _definitions(body: Iterable[ast.stmt], inside: str = "") -> Iterator[tuple[str, Definition]]:
-    for item in blocks.items(body):
-        if isinstance(item.value, Definition):
-            yield inside + item.value.name, item.value
-            if isinstance(item.value, ast.ClassDef):
-                yield from _definitions(item.value.body, f"{inside}{item.value.name}.")
 
 
 def _requests(node: Definition) -> set[str]:
@@ -170,7 +166,7 @@ def _requests(node: Definition) -> set[str]:
     else:
         where += [item.node for item in blocks.items(node.body) if not item.is_definition]
     given: set[str] = set()
-    for call in (part for place in where for part in blocks.walk(place) if isinstance(part, ast.Call)):
+    for call in (part for place in where for part in ast.walk(place) if isinstance(part, ast.Call)):
         match leaf(call), call.args:
             case "usefixtures", arguments:
                 found.update(name for argument in arguments for name in _texts(argument))
@@ -183,7 +179,7 @@ def _requests(node: Definition) -> set[str]:
 
 def _texts(node: ast.AST) -> list[str]:
     """The names in the string literals of `"a, b"` or `["a", "b"]`."""
-    texts = [part.value for part in blocks.walk(node) if isinstance(part, ast.Constant)]
+    texts = [part.value for part in ast.walk(node) if isinstance(part, ast.Constant)]
     return [name.strip() for text in texts if isinstance(text, str) for name in text.split(",")]
 
 
@@ -220,12 +216,13 @@ class _File:
     ) -> None:
         self.refs = mentions[0]
         self.python_functions, self.python_classes = python_functions, python_classes
-        self.now = dict(_definitions(trees[0].body))
-        self.definitions: dict[str, list[Definition]] = {}  # of both versions, as are all the others
+        self.now = dict(blocks.definitions(trees[0].body))
+        self.order = {name: place for place, name in enumerate(self.now)}
+        self.definitions: dict[str, list[Definition]] = {}  # of both versions, as is all that follows
         self.bindings: dict[str, list[Item]] = {}
         self.fixtures: dict[str, list[Definition]] = {}
         for tree in trees:
-            for name, node in _definitions(tree.body):
+            for name, node in blocks.definitions(tree.body):
                 self.definitions.setdefault(name, []).append(node)
                 if isinstance(node, Function) and _is_fixture(node):
                     for alias in blocks.fixture_names(node) or [name]:
@@ -273,7 +270,7 @@ class _File:
         for base in node.bases:
             text = ast.unparse(base.value if isinstance(base, ast.Subscript) else base)
             beside = ".".join([*name.split(".")[:-1], text])
-            local = next((c for c in (beside, text) if self._is_class_before(c, node)), None)
+            local = next((c for c in (beside, text) if self._is_class_before(c, name)), None)
             if local:
                 inherited = self._class(local)
                 found.lineage.extend(c for c in inherited.lineage if c not in found.lineage)
@@ -284,9 +281,8 @@ class _File:
                 found.outer.append("" if isinstance(base, ast.Call) else leaf(base))
         return found
 
-    def _is_class_before(self, name: str, user: Definition) -> bool:
-        node = self.now.get(name)
-        return isinstance(node, ast.ClassDef) and node.lineno < user.lineno
+    def _is_class_before(self, name: str, user: str) -> bool:
+        return isinstance(self.now.get(name), ast.ClassDef) and self.order[name] < self.order[user]
 
     def _is_collected(self, name: str) -> bool | None:
         """Whether pytest collects a class as tests; None where that is decided elsewhere."""
@@ -311,20 +307,25 @@ class _File:
     def _tests(self, class_: _Class) -> dict[str, Function]:
         """The test methods of a class by name, in file order."""
         patterns = ("test",) if class_.is_unittest else self.python_functions
-        found = {
-            name: item.value
+        found = [
+            name
             for name, (_, item) in class_.members.items()
             if item.is_definition and self._is_test_function(item.value) and _matches(name, patterns)
-        }
-        if class_.is_unittest and not found and "runTest" in class_.members:
-            found["runTest"] = class_.members["runTest"][1].value
-        return dict(sorted(found.items(), key=lambda entry: int(entry[1].lineno)))
+        ]
+        if class_.is_unittest and not found:
+            found = [
+                name for name, (_, item) in class_.members.items() if name == "runTest" and item.is_definition
+            ]
+        found.sort(key=lambda name: self.order[f"{class_.members[name][0]}.{name}"])
+        return {name: class_.members[name][1].value for name in found}
 
     # What reaches every test
 
     def unseen_requesters(self, outer_requests: Collection[str] | None) -> Iterator[str]:
-        """Who may use a fixture of this file without mentioning it: by a computed name, in a test that is inherited
-        from another file, or through a fixture from outside."""
+        """Who may use a fixture of this file without mentioning it.
+
+        By a computed name, in a test that is inherited from another file, or through a fixture from outside.
+        """
         own = {name.rpartition(".")[2] for name in self.fixtures}
         for name, node in self.now.items():
             requested = _requests(node)
@@ -427,7 +428,7 @@ class _File:
 
     # The answer
 
-    def affected(self, reached: Reach, changed: frozenset[str]) -> dict[str, str]:
+    def affected(self, reached: Reach) -> dict[str, str]:
         """Node id → reason, in file order; "" → reason where the whole file has to run."""
         found: dict[str, str] = {}
         setup = next((name for name in _FUNCTION_SETUP if name in reached.found), None)
@@ -435,25 +436,25 @@ class _File:
             if "." in name:
                 continue
             if isinstance(node, ast.ClassDef):
-                found.update(self._affected_in(name, name, "", reached, changed))
+                found.update(self._affected_in(name, name, "", reached))
             elif self.is_test(name) and _matches(name, self.python_functions):
                 if name in reached.found:
-                    found["" if _expands(node) else name] = self._reason(name, reached, changed)
+                    found["" if _expands(node) else name] = self._reason(name, reached)
                 elif setup:
                     found[name] = f"{setup} changed"
         return found
 
     def _affected_in(
-        self, name: str, node_id: str, inherited: str, reached: Reach, changed: frozenset[str]
+        self, name: str, node_id: str, inherited: str, reached: Reach
     ) -> Iterator[tuple[str, str]]:
         """The affected tests of one class; `inherited` is a reason that holds for all of them."""
         class_, collected = self.classes[name], self._is_collected(name)
         if collected is False:
             return
-        reason = inherited or (self._class_reason(name, reached, changed) if name in reached.found else "")
+        reason = inherited or (self._class_reason(name, reached) if name in reached.found else "")
         tests = self._tests(class_)
         touched = {  # tests that went count too: another class may now give the name
-            full.rpartition(".")[2]: self._reason(full, reached, changed)
+            full.rpartition(".")[2]: self._reason(full, reached)
             for full in reached.found
             if full.rpartition(".")[0] in class_.lineage and self.is_test(full)
         }
@@ -478,17 +479,15 @@ class _File:
                     yield f"{node_id}::{test}", touched.get(test, reason)
             for member, (owner, item) in class_.members.items():
                 if isinstance(item.value, ast.ClassDef) and not class_.is_unittest:
-                    yield from self._affected_in(
-                        f"{owner}.{member}", f"{node_id}::{member}", reason, reached, changed
-                    )
+                    yield from self._affected_in(f"{owner}.{member}", f"{node_id}::{member}", reason, reached)
 
-    def _reason(self, name: str, reached: Reach, changed: frozenset[str]) -> str:
+    def _reason(self, name: str, reached: Reach) -> str:
         through = reached.found[name]
         if through is None:
             return "changed"
         return f"fixture `{through}`" if through in self.fixtures else f"uses `{through}`"
 
-    def _class_reason(self, name: str, reached: Reach, changed: frozenset[str]) -> str:
+    def _class_reason(self, name: str, reached: Reach) -> str:
         through = reached.found[name]
         if through is None:
             return f"class {name} changed"
@@ -496,5 +495,5 @@ class _File:
             return f"inherits from {through}"
         outer, _, member = through.rpartition(".")
         if outer == name:
-            return f"{member} of {name} " + self._reason(through, reached, changed)
-        return f"class {name}: {self._reason(name, reached, changed)}"
+            return f"{member} of {name} " + self._reason(through, reached)
+        return f"class {name}: {self._reason(name, reached)}"

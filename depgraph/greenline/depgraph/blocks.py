@@ -1,9 +1,9 @@
 """What differs between two versions of one Python file, and which of its names refer to that.
 
 A file is read as *items* in order: definitions (def, class), plain bindings of names (imports, `X = ...`) and
-statements (all else that runs at import). `compare` matches the items of two versions by name and compares their
-syntax trees, so comments, layout and spelling never count. `references` says which definition or binding mentions
-which names. It goes by the name alone, so a local variable called like a helper counts as a mention of it.
+statements (all else that runs at import). `compare` matches the items of two versions by name and compares
+their syntax trees, so comments, layout and spelling never count. `references` says which definition or
+binding mentions which names. It goes by the name alone: a local variable called like a helper is a mention.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ Definition: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 class Delta(NamedTuple):
     """How two versions of a file differ.
 
-    kind: "none" (comments, layout, spelling or nothing), "docstrings" (only docstrings that nothing is known to
-    read), "definitions" (only functions, methods and classes), "module" (anything else).
-    changed: qualified names ("f", "C", "C.m") of the definitions that changed, came or went; "C" alone means its
-    head or its attributes. For "module" also the names whose assignment or import did. Empty with `statements`.
-    statements: what changed at import is more than plain bindings of names, or cannot be told: all may differ.
+    kind: "none" (comments, layout, spelling or nothing), "docstrings" (only docstrings that nothing is known
+    to read), "definitions" (only functions, methods and classes), "module" (anything else).
+    changed: qualified names ("f", "C", "C.m") of the definitions that changed, came or went; "C" alone is its
+    head or attributes. For "module" also the names whose assignment or import did. Empty with `statements`.
+    statements: what changed at import is no plain binding of names, or cannot be told: all can differ.
     """
 
     kind: str
@@ -66,8 +66,8 @@ def compare(old: bytes | None, new: bytes | None) -> Delta:
 
     Functions without decorators and computed defaults may change places among themselves. Any other change of
     order counts as a changed statement, and so does a change of a name that a module defines more than once.
-    Docstrings count where something is likely to read them: doctests, a definition with a decorator, a class with
-    bases, anything in such a class, and all of them in a file that mentions `__doc__` or `getdoc`.
+    Docstrings count where something is likely to read them: doctests, a definition with a decorator, a class
+    with bases, anything in such a class, and all of them in a file that mentions `__doc__` or `getdoc`.
     """
     if old == new:
         return NONE
@@ -97,10 +97,11 @@ _BLOCK = (b"def ", b"class ", b"@", b"async def ")
 
 
 def parse_both(old: bytes, new: bytes) -> tuple[ast.Module, ast.Module] | None:
-    """Both trees, or None where one cannot be read. What the files share at their start and end is parsed once.
+    """Both trees, or None where one cannot be read. What the files share at start and end is parsed once.
 
-    Parsing is most of the work. A part that parses by itself ends outside all strings and brackets; where the next
-    part starts with a definition in the first column, the file parses into the statements of its parts.
+    Parsing is most of the work. A part that parses by itself ends outside all strings and brackets; where the
+    next one starts with a definition in the first column, the file parses into the statements of its parts.
+    Line numbers count from the start of each part.
     """
     a, b = old.splitlines(keepends=True), new.splitlines(keepends=True)
     shorter = min(len(a), len(b))
@@ -110,7 +111,7 @@ def parse_both(old: bytes, new: bytes) -> tuple[ast.Module, ast.Module] | None:
     tail = next((i for i in range(tail, 0, -1) if a[-i].startswith(_BLOCK)), 0)
     parts = [a[:head], a[head : len(a) - tail], b[head : len(b) - tail], a[len(a) - tail :]]
     bodies = [tree.body for tree in map(parse, map(b"".join, parts)) if tree]
-    if len(bodies) == len(parts) and b"coding" not in b"".join(a[:2]):  # an encoding holds for all parts
+    if len(bodies) == len(parts) and b"coding" not in b"".join(a[:2] + b[:2]):  # which holds for all
         first, before, after, last = bodies
         return ast.Module([*first, *before, *last], []), ast.Module([*first, *after, *last], [])
     whole = [tree for tree in map(parse, (old, new)) if tree]
@@ -122,7 +123,7 @@ _SPECIAL = re.compile(r"__(?!version__|doc__)\w+__|pytestmark|pytest_plugins|col
 
 
 def items(body: Iterable[ast.stmt]) -> Iterator[Item]:
-    """The items of a module or class body in order, without what does nothing: pass, constants, docstrings."""
+    """The items of a module or class body in order, without what does nothing: pass and constants."""
     for node in body:
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
@@ -176,17 +177,14 @@ def leaf(node: ast.AST) -> str:
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
-def walk(node: ast.AST) -> Iterator[ast.AST]:
-    """A node and everything below it, in no particular order: ast.walk, but quicker."""
-    nodes = [node]
-    while nodes:
-        node = nodes.pop()
-        yield node
-        for value in vars(node).values():
-            if isinstance(value, ast.AST):
-                nodes.append(value)
-            elif type(value) is list:
-                nodes += [part for part in value if isinstance(part, ast.AST)]
+def definitions(body: Iterable[ast.stmt], inside: str = "") -> Iterator[tuple[str, Definition]]:
+    """The functions, classes and members of classes in a body by qualified name, in order."""
+    for item in items(body):
+        if isinstance(item.value, Definition):
+            name = inside + item.value.name
+            yield name, item.value
+            if isinstance(item.value, ast.ClassDef):
+                yield from definitions(item.value.body, f"{name}.")
 
 
 def same(old: Any, new: Any) -> bool:
@@ -278,10 +276,7 @@ class _Comparison:
         """A class that came, went or was replaced: so did everything in it."""
         for item in (*was, *now):
             if isinstance(item.value, ast.ClassDef):
-                for inner in items(item.value.body):
-                    if inner.is_definition:
-                        self.changed.add(f"{name}.{inner.names[0]}")
-                        self.members(f"{name}.{inner.names[0]}", [inner], [])
+                self.changed.update(inner for inner, _ in definitions(item.value.body, f"{name}."))
 
     def docstring(self, old: Any, new: Any, plain: bool) -> bool:
         """Whether docstrings differ in a way that counts: doctests, or someone is likely to read them."""
@@ -300,7 +295,7 @@ def _walrus(item: Item) -> list[str]:
     """The further names that a binding gives a value: y in `x = (y := 1)`."""
     if item.is_definition:
         return []
-    return [part.target.id for part in walk(item.node) if isinstance(part, ast.NamedExpr)]
+    return [part.target.id for part in ast.walk(item.node) if isinstance(part, ast.NamedExpr)]
 
 
 def _head(node: ast.ClassDef) -> list[Any]:
@@ -399,12 +394,13 @@ def _collect(body: list[ast.stmt], inside: str, found: References) -> None:
         node = item.value
         if isinstance(node, ast.ClassDef):
             name = f"{inside}{node.name}"
+            own = symbol(name)
             for part in [*node.decorator_list, *node.keywords, *getattr(node, "type_params", ())]:
-                _mention(part, symbol(name))
+                _mention(part, own)
+            bases = _no_mentions()
             for base in node.bases:
-                parts = _no_mentions()
-                _mention(base, parts)
-                symbol(name).bases.update(parts.names | parts.attributes)
+                _mention(base, bases)
+            own.bases.update(bases.names | bases.attributes)
             _collect(node.body, f"{name}.", found)
         elif isinstance(node, Function):
             _mention(node, symbol(f"{inside}{node.name}"))
@@ -426,7 +422,7 @@ _NAME_LIST = re.compile(r"[\w.:]+(\s*,\s*[\w.:]+)*")
 
 def _mention(node: ast.AST, into: Symbol) -> None:
     """Adds what the tree mentions."""
-    for part in walk(node):
+    for part in ast.walk(node):
         match part:
             case ast.Name(id=name) | ast.arg(arg=name):
                 into.names.add(name)
@@ -456,8 +452,14 @@ def fixture_names(node: Function) -> list[str]:
 
 
 def _is_main_guard(node: ast.stmt) -> bool:
-    guards = ("__name__ == '__main__'", "'__main__' == __name__")
-    return isinstance(node, ast.If) and not node.orelse and ast.unparse(node.test) in guards
+    match node:
+        case ast.If(test=ast.Compare(left=left, ops=[ast.Eq()], comparators=[right]), orelse=[]):
+            return {leaf(left), leaf(right)} == {"__name__", ""} and "__main__" in (_text(left), _text(right))
+    return False
+
+
+def _text(node: ast.AST) -> object:
+    return node.value if isinstance(node, ast.Constant) else None
 
 
 def _is_inert_statement(node: ast.stmt) -> bool:
@@ -474,7 +476,7 @@ _DYNAMIC_CALLS = {"import_module", "__import__", "get"}
 
 
 def _is_dynamic(tree: ast.Module) -> bool:
-    for node in walk(tree):
+    for node in ast.walk(tree):
         match node:
             case ast.Name(id=name) if name in _DYNAMIC_NAMES - {"__name__"}:
                 return True
@@ -560,10 +562,10 @@ def _inverted(refs: References, field: str) -> dict[str, list[str]]:
 
 
 def closure(source: bytes, names: Iterable[str]) -> frozenset[str] | None:
-    """The names, and the file's definitions and bindings that refer to one of them, directly or through others.
+    """The names, and the definitions and bindings that refer to one of them, directly or through others.
 
-    None when that cannot be told: the file does not parse, it looks names up dynamically, or a statement that runs
-    at import (an expression, if, for, `pytestmark`) uses one of them.
+    None when that cannot be told: the file does not parse, it looks names up dynamically, or a statement that
+    runs at import (an expression, if, for, `pytestmark`) uses one of them.
     """
     tree = parse(source)
     if tree is None:
@@ -572,4 +574,6 @@ def closure(source: bytes, names: Iterable[str]) -> frozenset[str] | None:
     reached = reach(refs, dict.fromkeys(names))
     if refs.dynamic or reached.statement:
         return None
-    return frozenset(reached.found)
+    return frozenset(
+        name for name, through in reached.found.items() if through is None or name in refs.symbols
+    )

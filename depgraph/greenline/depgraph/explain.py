@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from greenline.depgraph import scan
+from greenline.depgraph.embedded import python_of
 from greenline.depgraph.graph import Graph
-from greenline.depgraph.notebooks import notebook_source
 from greenline.depgraph.resolve import Resolver, absolute, parents
 
 _KINDS = {
@@ -35,9 +35,8 @@ def explain_edge(graph: Graph, importer: int, imported: int, read: Callable[[str
     """The edge between two nodes; ``read`` gives the bytes of a path."""
     path, target = graph.path(importer), graph.path(imported)
     source = read(path)
-    if source is not None and path.endswith(".ipynb"):
-        source = notebook_source(source)
     if source is not None:
+        source = python_of(path, source)
         folder = path.rpartition("/")[0]
         resolver = Resolver(graph.modules())
         lines = scan.import_lines(source)

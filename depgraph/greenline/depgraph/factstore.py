@@ -1,8 +1,8 @@
 """What the scanner found, by git blob id, kept between runs in a few immutable packs.
 
 A pack is one cache file with a marshalled dict: blob id → fields of :class:`.scan.Facts`. Packs are only added
-and, when a snapshot is built, merged into one. Notebooks and Python files with the same bytes cannot collide: the
-id of a notebook is prefixed.
+and, when a snapshot is built, merged into one. Files of different kinds with the same bytes cannot collide: the ids
+of all but plain Python files have a prefix.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from greenline.depgraph import cachefile
-from greenline.depgraph.notebooks import notebook_source
+from greenline.depgraph.embedded import python_of
 from greenline.depgraph.scan import Facts, scan
 
 FORK_FROM = 400  # files; below, a second process costs more than it saves
@@ -28,9 +28,9 @@ class Job(NamedTuple):
 
     @property
     def key(self) -> str:
-        if self.path.endswith(".py") and not self.path.endswith("__init__.py"):
-            return self.oid
-        return f"{'nb' if self.path.endswith('.ipynb') else 'pkg'}:{self.oid}"
+        if self.path.endswith(".py"):
+            return self.oid if not self.path.endswith("__init__.py") else f"pkg:{self.oid}"
+        return f"{self.path.rpartition('.')[2]}:{self.oid}"
 
 
 Reader = Callable[[Sequence[Job]], Iterable[bytes | None]]
@@ -89,9 +89,7 @@ def scan_version(data: bytes | None, path: str) -> Facts:
     """Facts of one file version. What cannot be read is BROKEN with no names: the caller selects its dependents."""
     if data is None:
         return scan(b"\0unreadable")
-    if path.endswith(".ipynb"):
-        return scan(notebook_source(data))
-    return scan(data, path.endswith("__init__.py"))
+    return scan(python_of(path, data), path.endswith("__init__.py"))
 
 
 def _scan_all(

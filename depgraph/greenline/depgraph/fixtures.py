@@ -62,7 +62,10 @@ class FileFixtures(NamedTuple):
     imports: tuple[
         tuple[str, str, str], ...
     ] = ()  # (local name, module with its dots, name there); "*" for all names
-    mentions: tuple[str, ...] = ()  # of a file with dynamic requests: the strings that could be their names
+    test_imports: tuple[str, ...] = ()  # the local names among them that look like tests, and "*"
+    mentions: tuple[
+        str, ...
+    ] = ()  # if there are dynamic requests: strings of the file that could be the names
     opaque: bool = False  # it does not parse, and may define and request anything
 
     def to_tuples(self) -> tuple[Any, ...]:
@@ -166,27 +169,26 @@ class _Reader:
                 self.stars.append("")
             for name, value in _assignments(statement):
                 self._assignment(name, value, "")
-        imports = [
-            (name, *origin) for name, origin in self.imports.items() if origin[1] and not self._harmless(name)
-        ]
-        if self.stars or any(self.is_test(name) or self.is_class(name) for name, _, _ in imports):
-            self.tests.append(TestItem("", (), dynamic=True))
-        dynamic = any(one.dynamic for one in [*self.fixtures, *self.tests])
-        plugins = (
-            [*_strings(ast.walk(self.values["pytest_plugins"]))] if "pytest_plugins" in self.values else []
+        origins = ((name, *origin) for name, origin in self.imports.items() if origin[1])
+        imports = [one for one in origins if not self._harmless(one[0])]
+        imports += [("*", module, "*") for module in self.stars]
+        suspects = (
+            name for name, _, _ in imports if name == "*" or self.is_test(name) or self.is_class(name)
         )
+        dynamic = any(one.dynamic for one in self.fixtures) or any(one.dynamic for one in self.tests)
+        plugins = _strings(ast.walk(self.values["pytest_plugins"])) if "pytest_plugins" in self.values else ()
         return FileFixtures(
             tuple(self.fixtures),
             tuple(dict.fromkeys(self.tests)),
             tuple(name for name in self.functions if name.startswith("pytest_")),
             tuple(name.strip() for text in plugins for name in text.split(",") if name.strip()),
-            (*imports, *(("*", module, "*") for module in self.stars)),
-            tuple(
-                sorted(set(filter(str.isidentifier, _strings(ast.walk(self.tree)))))
-                if dynamic and self.lookups
-                else ()
-            ),
+            tuple(imports),
+            tuple(dict.fromkeys(suspects)),
+            self._identifiers() if dynamic and self.lookups else (),
         )
+
+    def _identifiers(self) -> tuple[str, ...]:
+        return tuple(sorted(set(filter(str.isidentifier, _strings(ast.walk(self.tree))))))
 
     def _bind(self, statement: ast.stmt) -> None:
         if isinstance(statement, ast.ImportFrom):
@@ -201,6 +203,7 @@ class _Reader:
                 self.imports[alias.asname or alias.name.partition(".")[0]] = (alias.name, "")
         elif isinstance(statement, Function):
             self.functions[statement.name] = statement
+            self.imports.pop(statement.name, None)  # hidden by this function
         elif isinstance(statement, ast.ClassDef):
             self.classes[statement.name] = statement
         self.values.update(_assignments(statement))
@@ -575,27 +578,27 @@ def requesters(
     levels = _Levels(changed, files, before or {}, imported)
     answer: dict[str, tuple[str, ...] | None] = {}
     for path, facts in files.items():
-        if posixpath.basename(path) == "conftest.py" or not (facts.tests or facts.opaque):
+        if posixpath.basename(path) == "conftest.py":
             continue
         above = chain(path)
         conftests = [(one,) for one in above if posixpath.basename(one) == "conftest.py"]
         plugins = tuple(one for one in above if posixpath.basename(one) != "conftest.py")
         outer = [levels.get(place) for place in ((path,), *conftests, plugins)]
-        if not any(level.changed for level in outer):
+        if path not in changed and not any(level.changed for level in outer):
             continue
         views: dict[tuple[tuple[str, ...], ...], _View] = {}
-        selected = []
+        selected = [""] * levels.imports_tests(path)
         for test in facts.tests:
             key = (test.classes, test.parametrized)
             if key not in views:
                 inner = [levels.get((path,), scope) for scope in test.classes]
-                views[key] = _View([*inner, *outer], test.parametrized, usefixtures)
+                views[key] = _View([*inner, *outer], levels.unrelated, test.parametrized, usefixtures)
             if test.dynamic or views[key].uses_change(test.requests):
                 selected.append(test.node_id)
-        if facts.opaque or "" in selected or len(selected) == len(facts.tests):
+        if facts.opaque or "" in selected:
             answer[path] = None
         elif selected:
-            answer[path] = tuple(dict.fromkeys(selected))
+            answer[path] = None if len(selected) == len(facts.tests) else tuple(dict.fromkeys(selected))
     return answer
 
 
@@ -636,8 +639,9 @@ class _Levels:
         for path in paths:
             facts = self.files.get(path, FileFixtures())
             is_open |= facts.opaque
-            changed.update(self.changed.get(path, ()))
-            autouse |= self._as_autouse(path, facts)
+            changed_here = self._changed_in(path, scope)
+            changed |= changed_here
+            autouse |= changed_here & self._as_autouse(path, scope)
             for fixture in facts.fixtures:
                 if fixture.scope_node == scope:
                     fixtures.setdefault(fixture.name, []).append(fixture)
@@ -674,23 +678,41 @@ class _Levels:
         )
         return {**{name: name for name in named}, **({original: local} if original in names else {})}
 
+    def imports_tests(self, path: str) -> bool:
+        """May a file have tests that another one defines?"""
+        for local, module, original in self.files[path].imports:
+            if local in self.files[path].test_imports:
+                there = self.files.get(self._target(path, module) or "")
+                if there is None or there.opaque or there.test_imports:
+                    return True
+                names = {test.node_id.partition("::")[0] for test in there.tests}
+                if names and (original == "*" or not names.isdisjoint(("", original))):
+                    return True
+        return False
+
     def _target(self, path: str, module: str) -> str | None:
         key = (posixpath.dirname(path), module)
         if key not in self._targets:
             self._targets[key] = self.imported(path, module) if module else None
         return self._targets[key]
 
-    def _as_autouse(self, path: str, facts: FileFixtures) -> set[str]:
-        """The changed names that reach every test: they were autouse, or serve plugins, or nobody knows."""
+    def _changed_in(self, path: str, scope: str) -> set[str]:
+        """The changed names of a file that concern one of its scopes."""
         names = set(self.changed.get(path, ()))
-        if path not in self.before:
+        if not names or path not in self.before:
             return names
+        both = (*self.before[path].fixtures, *self.files.get(path, FileFixtures()).fixtures)
+        here = {one.name for one in both if one.scope_node == scope}
+        return names & here | names - {one.name for one in both}
+
+    def _as_autouse(self, path: str, scope: str) -> set[str]:
+        """The changed names that reach every test: they were autouse, or serve plugins, or nobody knows."""
+        if path not in self.before:
+            return set(self.changed.get(path, ()))
         old = self.before[path].fixtures
-        certain = {one.name for one in (*old, *facts.fixtures) if one.certain}
-        hidden = {
-            name for name in names & certain if name not in self._requested or _SETTINGS.fullmatch(name)
-        }
-        return hidden | (names & {one.name for one in old if one.autouse})
+        certain = {one.name for one in (*old, *self.files.get(path, FileFixtures()).fixtures) if one.certain}
+        hidden = {name for name in certain if name not in self._requested or _SETTINGS.fullmatch(name)}
+        return hidden | {one.name for one in old if one.autouse and one.scope_node == scope}
 
     @cached_property
     def _requested(self) -> set[str]:
@@ -701,14 +723,43 @@ class _Levels:
             names.update(name for one in facts.fixtures for name in one.requests if name != one.name)
         return names
 
+    @cached_property
+    def unrelated(self) -> set[str]:
+        """The names that lead to no change, whoever requests them: only the others deserve a closer look."""
+        users: dict[str, set[str]] = {}
+        for name, requests in _PLUGIN_FIXTURES.items():
+            for request in requests:
+                users.setdefault(request, set()).add(name)
+        known = set(_PLUGIN_FIXTURES)
+        related = set().union(*self.changed.values())
+        for facts in self.files.values():
+            related.update(local for local, _, _ in facts.imports)
+            for fixture in facts.fixtures:
+                known.add(fixture.name)
+                related |= {fixture.name} if fixture.dynamic else set()
+                for request in fixture.requests:
+                    users.setdefault(request, set()).add(fixture.name)
+        related |= users.keys() - known
+        queue = list(related)
+        while queue:
+            found = users.get(queue.pop(), set()) - related
+            related |= found
+            queue += found
+        return known - related
+
 
 class _View:
     """The fixtures as tests of one class see them, or those of a file outside classes."""
 
     def __init__(
-        self, levels: Sequence[_Level], parametrized: Collection[str], usefixtures: Collection[str]
+        self,
+        levels: Sequence[_Level],
+        unrelated: Collection[str],
+        parametrized: Collection[str],
+        usefixtures: Collection[str],
     ) -> None:
         self.levels = levels
+        self.unrelated = () if any(level.open for level in levels) else unrelated
         self.parametrized = parametrized
         self._known: dict[str, bool] = {}
         autouse = (name for level in levels for name in level.autouse)
@@ -729,7 +780,7 @@ class _View:
         A fixture that requests its own name, directly or not, gets the next definition outwards.
         """
         depth = in_use.get(name, 1)
-        if depth == 0 or name in self.parametrized:
+        if depth == 0 or name in self.parametrized or name in self.unrelated:
             return False
         passed = 0
         for level in self.levels:

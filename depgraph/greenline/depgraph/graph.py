@@ -6,7 +6,7 @@ edges of both states count: what the old state reached may break as well as what
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from greenline.depgraph.layout import ModuleName
@@ -104,8 +104,11 @@ class Graph:
             found = [importer for importer in self.snapshot.importers[node] if importer not in relaid]
         return found + self._importers.get(node, [])
 
-    def dependents(self, seeds: Iterable[int]) -> set[int]:
-        """Everything that depends on a seed, directly or not, the seeds included."""
+    def dependents(self, seeds: Iterable[int], stops: Collection[int] = ()) -> set[int]:
+        """Everything that depends on a seed, directly or not, the seeds included.
+
+        ``stops`` are reached, but what depends on them is not reached through them unless they are seeds.
+        """
         lists, count = self.snapshot.importers, len(self.snapshot.paths)
         relaid = self._dependencies.keys()
         seen = set(seeds)
@@ -117,10 +120,11 @@ class Graph:
                 reached.update(self._importers[node])
             front = reached - seen
             seen |= front
+            front.difference_update(stops)
         return seen
 
-    def chains(self, seeds: Iterable[int]) -> dict[int, int]:
-        """For every dependent of a seed, the node through which a shortest chain reaches it (a seed: itself)."""
+    def chains(self, seeds: Iterable[int], stops: Collection[int] = ()) -> dict[int, int]:
+        """Like :meth:`dependents`: each node → the node through which a shortest chain reaches it (a seed: itself)."""
         through = {seed: seed for seed in sorted(set(seeds))}
         front = list(through)
         while front:
@@ -129,7 +133,8 @@ class Graph:
                 for importer in sorted(self.importers(node)):
                     if importer not in through:
                         through[importer] = node
-                        reached.append(importer)
+                        if importer not in stops:
+                            reached.append(importer)
             front = reached
         return through
 
@@ -163,6 +168,16 @@ class Graph:
     def modules(self) -> Modules:
         """Module names and the nodes that define them."""
         return _Overlaid(self.snapshot.modules(), self._names)
+
+    def dependencies(self, path: str, facts: Facts) -> set[int]:
+        """The nodes that a file with these facts depends on."""
+        names = mentioned(facts, path, self.layout)
+        targets = dependencies(names, path, Resolver(self.modules()), self.node, self.layout)
+        scripts = ScriptPaths(self.path(node) for node in range(len(self)))
+        targets.update(scripts.nodes(facts.script_paths(), path, self.node))
+        if self.flags(self.node(path)) & (TEST | CONFTEST):
+            targets.add(nearest_conftest(path, self.node))
+        return targets - {-1, self.node(path)}
 
     def names(self, path: str) -> list[ModuleName]:
         return self.layout.names(path)

@@ -1,18 +1,18 @@
 """The import statements of one Python file: the names, and when each statement runs.
 
-Three ways, from fast to general; each one gives up where it cannot prove its answer:
+Three ways, from fast to general; each gives up where it cannot prove its answer:
 
-1. :func:`of_code`: expressions over the file's *code*, the text in which one ``"`` stands for each string or comment.
-   There ``import`` is always the keyword, so the answer is proven when each ``import`` belongs to a statement that
-   starts its line. The blocks around an indented one follow from the lines that open blocks.
+1. :func:`of_code`: expressions over the file's *code*, in which one ``"`` stands for each string or comment. There
+   ``import`` is always the keyword, so the answer is proven when each ``import`` belongs to a statement that starts
+   its line. The blocks around an indented statement follow from the lines that open blocks.
 2. :func:`of_source`: ``ast``, exact, about ten times slower.
 3. :func:`of_anything`: every name that follows an ``import``, for what ``ast`` cannot read. A superset.
 
-Kinds, the first that applies (numbers are the fields of :class:`.scan.Facts`):
+Kinds, of which the first that applies counts:
 
-- ``TYPE_CHECKING``: where the conditions around it cannot hold unless ``TYPE_CHECKING`` (a name, or an attribute of
-  anything) is true: the body of ``if TYPE_CHECKING`` and of ``if TYPE_CHECKING and x``, the ``else`` and ``elif`` of
-  ``if not TYPE_CHECKING``. The body of ``if TYPE_CHECKING or x`` also runs otherwise, so it does not count.
+- ``TYPE_CHECKING``: where the conditions around it cannot hold unless ``TYPE_CHECKING`` (the name, or an attribute
+  of anything) is true: the body of ``if TYPE_CHECKING`` and of ``if TYPE_CHECKING and x``, the ``else`` and ``elif``
+  of ``if not TYPE_CHECKING``. The body of ``if TYPE_CHECKING or x`` also runs otherwise, so it does not count.
 - ``FUNCTION``: in the body of a function.
 - ``GUARDED``: in any part of a ``try``, or in any branch of an ``if`` whose condition names ``platform``,
   ``version_info``, ``hexversion`` or ``os.name``.
@@ -30,11 +30,11 @@ from typing import NamedTuple
 RUNTIME, FUNCTION, TYPE_CHECKING, GUARDED = 0, 1, 2, 3
 
 Names = list[list[str]]
-"""Imported names by kind, in no particular order, possibly repeated: ``Names[RUNTIME] == ["os", "a.b", "..x.y"]``."""
+"""Imported names by kind, in no order, possibly repeated: ``names[RUNTIME] == ["os", "a.b", "..x.y"]``."""
 
 
 class Statements(NamedTuple):
-    """What the statements import, and whether ``import`` may also be a part of other words, as in import_module."""
+    """What the statements import, and whether ``import`` may also stand in other words, as in import_module."""
 
     names: Names
     other_words: bool
@@ -55,9 +55,9 @@ def _verbose(pattern: str, flags: int = 0) -> re.Pattern[bytes]:
 def _string(quote: str, other: str) -> str:
     """A string literal from its opening quote on.
 
-    An f-string must show where its replacement fields end, because from Python 3.12 on a field may hold the very quote
-    that surrounds it. A field with simple strings and one level of nested braces is understood. Anything else does not
-    match, which leaves a quote in the code.
+    An f-string must show where its replacement fields end, because from Python 3.12 on a field may hold the very
+    quote that surrounds it. A field with simple strings and one level of nested braces is understood. Anything else
+    does not match, which leaves a quote in the code.
     """
     triple = quote * 3
     lone = rf"{quote}(?!{quote}{quote})"  # in a string with three quotes
@@ -71,7 +71,8 @@ def _string(quote: str, other: str) -> str:
         field = rf"""
             \{{ (?: [\w.]+ (?:![rsa])? : (?: [^'\"\\{{}}{newline}]++ | \{{[\w.]+\}} )*
                   | {expression} (?: \{{ {expression} \}} {expression} )*+ ) \}}"""
-        return rf"(?: [^{quote}\\{newline}{{}}]++ | \\(?:[^{{}}]|(?=[{{}}])) | \{{\{{ | \}}\}} | {field} {in_text} )*+"
+        text = rf"[^{quote}\\{newline}{{}}]++ | \\(?:[^{{}}]|(?=[{{}}])) | \{{\{{ | \}}\}}"
+        return f"(?: {text} | {field} {in_text} )*+"
 
     in_triple = formatted("", rf"| {lone}[^'\"\\{{}}\n]*{quote}", f"| {lone}")
     in_single = formatted(r"\n")
@@ -81,8 +82,8 @@ def _string(quote: str, other: str) -> str:
         | (?!{quote}{quote}) {in_single} {quote} )"""
 
 
-# The two control characters never occur in valid code. With them the engine looks for the first character of a token
-# in a bit set, which is twice as fast as to compare with three characters.
+# The two control characters never occur in valid code. With them the engine looks for the first character of a
+# token in a bit set, which is twice as fast as to compare with three characters.
 TOKEN = _verbose(
     rf"({_string(chr(34), chr(39))} | \#[^\n]* | {_string(chr(39), chr(34))} | \x01 | \x7f)", re.DOTALL
 )
@@ -91,9 +92,9 @@ TOKEN = _verbose(
 class Code(NamedTuple):
     """A file's code, and its strings and comments.
 
-    ``text`` is the code; it starts with an additional newline, and ``"`` stands for each string or comment. ``parts``
-    alternates between code and tokens. ``exact`` is False where the tokens could not be told for sure; then the rest
-    means nothing.
+    ``text`` is the code; it starts with an additional newline, and ``"`` stands for each string or comment.
+    ``parts`` alternates between code and tokens. ``exact`` is False where the tokens could not be told for sure; then
+    the rest means nothing.
     """
 
     text: bytes
@@ -102,7 +103,7 @@ class Code(NamedTuple):
 
 
 def split(source: bytes) -> Code:
-    """Separate code from strings and comments. ``source`` has ``\n`` newlines and an ASCII-compatible encoding."""
+    """Separate code from strings and comments. ``source`` is UTF-8 with ``\\n`` newlines."""
     parts = TOKEN.split(source)
     parts[0] = b"\n" + parts[0]
     text = b'"'.join(parts[::2])
@@ -122,7 +123,8 @@ _STATEMENT = r"""
 _AT_MARGIN = _verbose(rf"\n{_STATEMENT}")
 _LINE = _verbose(
     rf"""\n([ \t]*) (?: {_STATEMENT}
-    | (?:async[ \t]+)? (if|elif|else|try|except|finally|for|while|with|def|class|match|case)(?![\w\x80-\xff]) ([^\n]*) )"""
+    | (?:async[ \t]+)? (if|elif|else|try|except|finally|for|while|with|def|class|match|case)
+      (?![\w\x80-\xff]) ([^\n]*) )"""
 )
 _WORD = re.compile(rb"import\b(?<!\wimport)")
 _SPLIT_INDENT = re.compile(rb"\n[ \t]*\f[ \t\f]*[^ \t\f\n]")
@@ -197,7 +199,7 @@ def _brackets(text: bytes, start: int, end: int) -> int:
 
 
 class _Block(NamedTuple):
-    """A block that is open: its header's column, what holds in its body and in what follows it as else or elif."""
+    """An open block: its header's column, what holds in its body, and in what follows it as else or elif."""
 
     width: int
     body: int
@@ -258,29 +260,28 @@ class Import(NamedTuple):
     names: list[str]
 
 
-def parse(source: bytes | str) -> ast.Module | None:
-    """The tree of a file, or None where this Python cannot parse it."""
+def of_source(source: bytes | str) -> Statements | None:
+    """Imported names by ``ast``, or None for a file that this Python cannot parse."""
+    imports = imports_of(source)
+    if imports is None:
+        return None
+    found: Names = [[], [], [], []]
+    for each in imports:
+        found[each.kind] += each.names
+    return Statements(found, True)
+
+
+def imports_of(source: bytes | str) -> list[Import] | None:
+    """Every import statement by ``ast``, in no particular order; None for a file that this Python cannot parse."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return ast.parse(source)
+            return list(_walk(ast.parse(source)))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 
 
-def of_source(source: bytes | str) -> Statements | None:
-    """Imported names by ``ast``, or None for a file that this Python cannot parse."""
-    tree = parse(source)
-    if tree is None:
-        return None
-    found: Names = [[], [], [], []]
-    for statement in walk(tree):
-        found[statement.kind] += statement.names
-    return Statements(found, True)
-
-
-def walk(tree: ast.Module) -> Iterator[Import]:
-    """Every import statement of a tree, in no particular order."""
+def _walk(tree: ast.Module) -> Iterator[Import]:
     todo: list[tuple[Sequence[ast.AST], int]] = [(tree.body, 0)]
     while todo:
         nodes, around = todo.pop()
@@ -296,19 +297,13 @@ def walk(tree: ast.Module) -> Iterator[Import]:
             elif isinstance(node, ast.Try | ast.TryStar):
                 body = otherwise = around | _GUARDED
             elif isinstance(node, ast.If):
-                guarded = _GUARDED * any(map(_names_platform, _outside_strings(node.test)))
+                guarded = around | _GUARDED * _names_platform(node.test)
                 true, false = _requires_checking(node.test)
-                body, otherwise = around | guarded | _CHECKING * true, around | guarded | _CHECKING * false
-            for name, flags in (
-                ("body", body),
-                ("handlers", body),
-                ("cases", body),
-                ("orelse", otherwise),
-                ("finalbody", body),
-            ):
-                inner = getattr(node, name, None)
+                body, otherwise = guarded | _CHECKING * true, guarded | _CHECKING * false
+            for field in ("body", "handlers", "cases", "finalbody", "orelse"):
+                inner = getattr(node, field, None)
                 if isinstance(inner, list):
-                    todo.append((inner, flags))
+                    todo.append((inner, otherwise if field == "orelse" else body))
 
 
 def _requires_checking(test: ast.expr) -> tuple[bool, bool]:
@@ -323,18 +318,18 @@ def _requires_checking(test: ast.expr) -> tuple[bool, bool]:
     return name == "TYPE_CHECKING", False
 
 
-def _outside_strings(node: ast.AST) -> Iterator[ast.AST]:
-    yield node
-    for child in ast.iter_child_nodes(node):
-        if not isinstance(child, ast.JoinedStr):
-            yield from _outside_strings(child)
-
-
-def _names_platform(node: ast.AST) -> bool:
-    if isinstance(node, ast.Attribute) and node.attr == "name":
-        return getattr(node.value, "id", getattr(node.value, "attr", "")) == "os"
-    names = (getattr(node, "id", ""), getattr(node, "attr", ""), getattr(node, "arg", ""))
-    return any(name in ("platform", "version_info", "hexversion") for name in names)
+def _names_platform(test: ast.expr) -> bool:
+    todo: list[ast.AST] = [test]
+    while todo:
+        node = todo.pop()
+        names = (getattr(node, "id", ""), getattr(node, "attr", ""), getattr(node, "arg", ""))
+        if any(name in ("platform", "version_info", "hexversion") for name in names):
+            return True
+        if isinstance(node, ast.Attribute) and node.attr == "name":
+            if getattr(node.value, "id", getattr(node.value, "attr", "")) == "os":
+                return True
+        todo += [child for child in ast.iter_child_nodes(node) if not isinstance(child, ast.JoinedStr)]
+    return False
 
 
 # -- 3: anything -----------------------------------------------------------------------------------------
@@ -348,7 +343,7 @@ _ANY_NAME = re.compile(rb"[\w.\x80-\xff]+|\*")
 
 
 def of_anything(source: bytes) -> Statements:
-    """The names after every ``import`` in the text, in strings and comments too: never less than is imported."""
+    """The names after every ``import``, in strings and comments too: never less than is imported."""
     found = []
     for dots, base, listed, plain in _ANYWHERE.findall(source.replace(b"\\\n", b" ")):
         words = [

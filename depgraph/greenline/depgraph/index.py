@@ -22,7 +22,7 @@ from greenline.depgraph.config import Config
 from greenline.depgraph.factstore import FactStore, Job
 from greenline.depgraph.globs import matcher
 from greenline.depgraph.graph import Graph, Version
-from greenline.depgraph.layout import DISTRIBUTION_FILES, Layout, find_layout, is_module
+from greenline.depgraph.layout import DISTRIBUTION_FILES, find_layout, is_code, is_module
 from greenline.depgraph.scan import Facts
 from greenline.depgraph.snapshot import Snapshot, Source
 from greenline.depgraph.suites import Suite, SuiteError, SuiteIndex, find_suites, is_config_name
@@ -156,6 +156,14 @@ def list_tests(root: str, paths: Sequence[str], config: Config) -> tuple[list[st
     return tests, suites, [str(error) for error in errors]
 
 
+def _holds_tests(root: str, path: str, index: SuiteIndex) -> bool:
+    try:
+        with open(os.path.join(root, path), "rb") as file:
+            return not index.only_doctests(path) or b">>>" in file.read()
+    except OSError:
+        return False
+
+
 # -- choosing and making snapshots ---------------------------------------------------------------------------
 
 
@@ -187,7 +195,7 @@ def _anchor(path: str) -> str:
 
 
 def _is_far(found: Snapshot, changes: Sequence[RawChange]) -> bool:
-    modules = sum(is_module(change.path) for change in changes)
+    modules = sum(is_code(change.path) for change in changes)
     return modules > max(NEW_ANCHOR_FROM, NEW_ANCHOR_SHARE * len(found.paths))
 
 
@@ -397,10 +405,12 @@ def _lay_over(
     suites = found.suites
     if touched:
         errors: list[SuiteError] = []
-        suites = find_suites(configs, _declared(config), errors)
+        paths = [found.paths[node] for node in range(len(found.paths))]
+        suites = SuiteIndex(find_suites(configs, _declared(config), errors), paths).settled()
         warnings = [str(error) for error in errors]
 
-    modules = [state for state in states.values() if is_module(state.path)]
+    index = SuiteIndex(suites)
+    modules = [state for state in states.values() if is_code(state.path) or index.is_test_file(state.path)]
     modules += _generated(workspace, config, found, states)
     versions = _versions(workspace, modules, contents, store)
     graph = Graph(found, versions, suites if touched else None, cut_of(config))

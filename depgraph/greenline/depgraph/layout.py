@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 MODULE_ENDINGS = (".py", ".ipynb", ".pyx")
+SCRIPT_ENDINGS = (".sh", ".bash")
 DISTRIBUTION_FILES = frozenset({"pyproject.toml", "setup.py", "setup.cfg"})
 
 
@@ -69,6 +70,8 @@ class Layout:
         return found
 
     def _own_names(self, path: str) -> list[ModuleName]:
+        if not is_module(path):
+            return []
         folder, _, file = path.rpartition("/")
         stem = file.partition(".")[0]
         found = []
@@ -110,8 +113,13 @@ class Layout:
 
 
 def is_module(path: str) -> bool:
-    """Whether a path is Python code that others can import or that imports others (stubs are not)."""
+    """Whether a path is Python code that others can import (stubs are not)."""
     return path.endswith(MODULE_ENDINGS)
+
+
+def is_code(path: str) -> bool:
+    """Whether a path is a node of the graph by its name: modules, and scripts that run them."""
+    return path.endswith(MODULE_ENDINGS + SCRIPT_ENDINGS)
 
 
 def find_layout(

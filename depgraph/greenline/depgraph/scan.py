@@ -1,7 +1,7 @@
 """What one Python file imports, and which of its strings may name modules, files, commands or entry points.
 
-``scan(bytes)`` depends on the bytes alone, so its answer can be kept by blob id. Import statements are exact (see
-:mod:`.import_statements`), what strings name is a superset (see :mod:`.string_names`).
+``scan(bytes)`` depends on the bytes alone, so its answer can be kept by blob id. Import statements are exact, see
+:mod:`.import_statements`; what strings name is a superset, see :mod:`.string_names`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from greenline.depgraph import import_statements, string_names
 from greenline.depgraph.import_statements import FUNCTION, GUARDED, RUNTIME, TYPE_CHECKING
+from greenline.depgraph.string_names import Views
 
 __all__ = ["FUNCTION", "GUARDED", "PATH", "PREFIX", "RELATIVE_STRING", "RUNTIME", "STRING", "TYPE_CHECKING"]
 __all__ += ["Facts", "import_lines", "scan"]
@@ -20,25 +21,25 @@ STRING, RELATIVE_STRING, PREFIX, PATH = 4, 5, 6, 7
 
 
 class _Fields(NamedTuple):
-    """Each field but ``flags`` holds sorted, unique names, joined by newlines; "" for none. Kinds are field numbers."""
+    """Each field but ``flags`` holds sorted, unique names, joined by newlines. Kinds are the numbers of fields."""
 
     runtime: str = ""
-    """``import a.b`` is ``a.b``, ``from ..x import y`` is ``..x.y``, ``from . import y`` is ``.y``, ``from a import *``
-    is ``a.*``; so for the next three."""
+    """``import a.b`` is ``a.b``, ``from ..x import y`` is ``..x.y``, ``from . import y`` is ``.y``,
+    ``from a import *`` is ``a.*``; so for the next three."""
     function: str = ""
     type_checking: str = ""
     guarded: str = ""
     string: str = ""
-    """Strings that may name a module, or something in one: dotted names (``a.b:C`` as ``a.b.C``), the word after
-    ``-m``; in a file that imports by name single words and relative names too."""
+    """What may name a module, or something in one: dotted names (``a.b:C`` as ``a.b.C``), the word after ``-m``; in a
+    file that imports by name single words and relative names too."""
     relative_string: str = ""
-    """Names that may lie below the file's package: the ``__all__`` of an ``__init__.py``, the words of a lazy package."""
+    """What may lie below the file's package: the ``__all__`` of an ``__init__.py``, the words of a lazy package."""
     prefix: str = ""
-    """Packages of which any submodule may be meant: ``"a.b." + x``, ``f"a.b.{x}"``, ``f"a.b.c_{x}"``, ``"a.b.%s"``; in a
-    file that imports by name also ``"." + x`` (``.`` is the file's package) and ``f"..x.{y}"``; packages whose modules
-    the file looks up by ``__path__`` or by ``*.py`` beside itself."""
+    """Packages of which any submodule may be meant: ``a.b`` for ``"a.b." + x``, ``f"a.b.{x}"``, ``f"a.b.c_{x}"`` and
+    ``"a.b.%s"``; in a file that imports by name also ``.`` (the file's package) for ``"." + x``, ``..x`` for
+    ``f"..x.{y}"``; packages whose modules the file looks up by ``__path__`` or by ``*.py`` beside itself."""
     path: str = ""
-    """Strings that end in ``.py`` or ``.ipynb``, from the last space or replacement field on. They may hold ``*``."""
+    """What ends in ``.py`` or ``.ipynb``, from the last space or replacement field on. It may hold ``*``."""
     entry_point: str = ""
     """Groups of entry points that are loaded; ``*`` for a computed one."""
     command: str = ""
@@ -49,18 +50,21 @@ class _Fields(NamedTuple):
 
 
 class Facts(_Fields):
-    """What one Python file imports and names. ``tuple(facts)`` can be marshalled, ``Facts(*fields)`` brings it back."""
+    """What one Python file imports and names. ``tuple(facts)`` can be marshalled; ``Facts(*fields)`` is the way back."""
 
     __slots__ = ()
 
-    BROKEN = 1  # cannot be parsed: all imports count as RUNTIME, and the facts are a superset
-    UNKNOWN_DYNAMIC = string_names.UNKNOWN_DYNAMIC  # imports, or looks up, what no string in the file tells
+    BROKEN = 1  # had to be parsed and cannot be: all imports count as RUNTIME, and the facts are a superset
+    UNKNOWN_DYNAMIC = 2  # imports, or looks up, what no string in the file tells
     READS_SOURCE = 4  # inspect.getsource, linecache and the like
     READS_DOCS = 8  # __doc__, getdoc, doctest
     ALWAYS_RUN = 16  # carries pytest.mark.always_run
+    AUTODISCOVERS = 32  # names applications whose modules a framework imports by convention (Django, Celery)
+    LISTS_SOURCE = 64  # looks for *.py files
+    DOCTESTS = 128  # holds a ">>>"
 
     def runtime_names(self) -> list[str]:
-        """What running the file may import: names of statements, those for type checkers excepted, and of strings."""
+        """What running the file may import: by statements, those for type checkers excepted, and by strings."""
         return f"{self.runtime}\n{self.function}\n{self.guarded}\n{self.string}".split()
 
     def type_checking_names(self) -> list[str]:
@@ -85,7 +89,7 @@ class Facts(_Fields):
         return self.mark.split()
 
 
-_PATH = re.compile(rb"""([^\s"'{}()=,:;<>|]*[\w*?\]]\.(?:py|ipynb))(?=["']|::)""")
+_PATH_ENDINGS = (b".py", b".ipynb", b".sh", b".bash")
 _COMMAND = re.compile(rb"""\n["']([\w.-]+)(?=["' ])""")
 _OS_STARTS = re.compile(rb"os\.(?:system|popen|exec|spawn|posix_spawn)")
 _PYTEST_MARK = re.compile(rb"\bmark\s*\.\s*(\w+)")
@@ -93,7 +97,7 @@ _READS_SOURCE = re.compile(rb"getsource|findsource|getcomments|linecache")
 
 
 def scan(data: bytes, is_package_init: bool = False) -> Facts:
-    """Facts of the bytes of a Python file. ``is_package_init``: it is an ``__init__.py``, so its ``__all__`` counts."""
+    """Facts of the bytes of a Python file; ``is_package_init``: of an ``__init__.py``, whose ``__all__`` counts."""
     source = _decoded(data)
     text = source if isinstance(source, bytes) else source.encode(errors="surrogatepass")
     code = import_statements.split(text)
@@ -102,15 +106,14 @@ def scan(data: bytes, is_package_init: bool = False) -> Facts:
     if statements is None:
         statements, flags = import_statements.of_anything(text), Facts.BROKEN
     if flags or not code.exact:
-        views = string_names.Views(text, text, string_names.quoted(text), True)
+        views = Views(text, text, string_names.quoted(text), string_names.hints_of(text), True)
     else:
         strings = string_names.strings_of(code.text, code.parts)
-        views = string_names.Views(text, code.text, strings, statements.other_words)
+        hints = string_names.hints_of(code.text)
+        views = Views(text, code.text, strings, hints, statements.other_words)
     runtime, function, type_checking, guarded = ["\n".join(sorted(set(names))) for names in statements.names]
     imported = f"\n{runtime}\n{function}\n{type_checking}\n{guarded}\n"
     named = string_names.names_of(views, imported, is_package_init)
-    strings = views.strings
-    paths = _PATH.findall(strings) if b".py" in strings or b".ipynb" in strings else ()
     return Facts(
         runtime,
         function,
@@ -118,12 +121,12 @@ def scan(data: bytes, is_package_init: bool = False) -> Facts:
         guarded,
         _joined(named.string).replace(":", "."),
         _joined(named.relative_string).replace(":", "."),
-        _joined(named.prefix),
-        _joined(paths),
+        _joined(named.prefix).replace(":", "."),
+        _joined(string_names.paths_of(views.strings)),
         _joined(named.entry_point),
-        _joined(_COMMAND.findall(strings) if _starts_processes(views.code, imported) else ()),
+        _joined(_COMMAND.findall(views.strings) if _starts_processes(views.code, imported) else ()),
         _joined(_PYTEST_MARK.findall(views.code) if "pytest" in imported else ()),
-        flags | named.flags | _flags(views.code, imported),
+        flags | _flags(views, imported) | Facts.UNKNOWN_DYNAMIC * named.unknown,
     )
 
 
@@ -141,15 +144,20 @@ def _starts_processes(code: bytes, imported: str) -> bool:
     )
 
 
-def _flags(code: bytes, imported: str) -> int:
+def _flags(views: Views, imported: str) -> int:
+    code, hints = views.code, views.hints
     inspects = "inspect" in imported
     flags = 0
     if (inspects or "linecache" in imported) and _READS_SOURCE.search(code):
         flags |= Facts.READS_SOURCE
-    if b"__doc__" in code or "doctest" in imported or (inspects and b"getdoc" in code):
+    if b"__doc__" in hints or "doctest" in imported or (inspects and b"getdoc" in code):
         flags |= Facts.READS_DOCS
     if "pytest" in imported and b"mark.always_run" in code:
         flags |= Facts.ALWAYS_RUN
+    if hints and (b"INSTALLED_APPS" in code or b"autodiscover_" in code):
+        flags |= Facts.AUTODISCOVERS
+    if b"*.py" in views.strings:
+        flags |= Facts.LISTS_SOURCE
     return flags
 
 
@@ -157,7 +165,7 @@ _CODING = re.compile(rb"(?:[ \t\f]*(?:#[^\n]*)?\n)??[ \t\f]*#[^\n]*?coding[:=][ 
 
 
 def _decoded(data: bytes) -> bytes | str:
-    """The text with ``\\n`` newlines and no byte order mark: UTF-8, or str where the file declares another encoding."""
+    """The text with ``\\n`` newlines and no byte order mark: UTF-8, or str if the file declares another encoding."""
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     if data.startswith(b"\xef\xbb\xbf"):
@@ -177,22 +185,26 @@ def _decoded(data: bytes) -> bytes | str:
 def import_lines(source: bytes) -> list[tuple[int, int, str]]:
     """Where a file imports or names something: (line, kind, name), sorted. Only to explain an edge to a person.
 
-    Kinds are RUNTIME, FUNCTION, TYPE_CHECKING, GUARDED, STRING, RELATIVE_STRING, PREFIX and PATH. In a file that cannot be parsed every
-    name after an ``import`` is RUNTIME.
+    Kinds are RUNTIME, FUNCTION, TYPE_CHECKING, GUARDED, STRING, RELATIVE_STRING, PREFIX and PATH. In a file that
+    cannot be parsed every name after an ``import`` is RUNTIME.
     """
     decoded = _decoded(source)
     text = decoded if isinstance(decoded, bytes) else decoded.encode(errors="surrogatepass")
-    tree = import_statements.parse(decoded)
+    imports = import_statements.imports_of(decoded)
     found: set[tuple[int, int, str]] = set()
-    if tree is None:
+    if imports is None:
         for line, content in enumerate(text.split(b"\n"), 1):
             names = import_statements.of_anything(content).names[RUNTIME]
             found.update((line, RUNTIME, name) for name in names)
     else:
-        for statement in import_statements.walk(tree):
-            found.update((statement.line, statement.kind, name) for name in statement.names)
+        found.update((each.line, each.kind, name) for each in imports for name in each.names)
     facts = scan(source)
-    for kind, joined in enumerate(facts[STRING : PATH + 1], STRING):
+    for kind, joined in (
+        (STRING, facts.string),
+        (RELATIVE_STRING, facts.relative_string),
+        (PREFIX, facts.prefix),
+        (PATH, facts.path),
+    ):
         for name in joined.splitlines():
             for match in re.finditer(_spelling(name), text):
                 found.add((text.count(b"\n", 0, match.start()) + 1, kind, name))

@@ -14,6 +14,7 @@ A snapshot never changes: later states of the repository are laid over it (:mod:
 from __future__ import annotations
 
 import marshal
+from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -25,9 +26,10 @@ from greenline.depgraph.scan import Facts
 from greenline.depgraph.suites import Suite, SuiteIndex
 from greenline.depgraph.tables import Lists, StringTable, encode
 
-TEST, CONFTEST, ALWAYS, BROKEN, SOURCE_READER, DOC_READER, DYNAMIC = 1, 2, 4, 8, 16, 32, 64
+TEST, CONFTEST, ALWAYS, BROKEN, SOURCE_READER, DOC_READER, DYNAMIC, LOCAL, SOURCE_LISTER = (1 << bit for bit in range(9))
 """Bits of a node's flags: a test file, a conftest.py, has an always-run marker, facts are a superset, reads source
-code or docstrings at run time, imports names that no text in it can tell."""
+code or docstrings at run time, imports names that no text in it can tell, imports inside functions, looks for *.py
+files."""
 
 
 MOST_PAIRS = 400
@@ -80,7 +82,7 @@ class Snapshot:
         self.file = file
         self.meta = Meta(*file.load("meta"))  # type: ignore[misc]
         self.paths = StringTable(file.section("paths"), file.section("paths.offsets"))
-        self.flags = bytes(file.section("flags"))
+        self.flags = file.section("flags").cast("H")
         self.importers = Lists(file.section("importers.offsets"), file.section("importers"))
         self.suites = [Suite(*values) for values in self.meta.suites]  # type: ignore[arg-type]
         meta = self.meta
@@ -164,6 +166,8 @@ def mentioned(facts: Facts, path: str, layout: Layout) -> list[str]:
         names += [
             f"{package}.{name}" for package in strings if package[0] != "." for name in relative if name
         ]
+    if facts.flags & Facts.AUTODISCOVERS:
+        names += [f"{name}.*" for name in strings if name[0] != "."]
     for group in facts.entry_point_groups():
         groups = layout.entry_points if group == "*" else [group]
         names += [module for each in groups for module in layout.entry_points.get(each, ())]
@@ -210,7 +214,8 @@ def build(
             modules.setdefault(name, []).append(Definer(node, root, loose))
     resolver = Resolver(DictModules(modules))
     index = SuiteIndex(suites, paths)
-    flags = bytearray(len(paths))
+    suites = index.settled()
+    flags = array("H", bytes(2 * len(paths)))
     importers: list[list[int]] = [[] for _ in paths]
     mentions: dict[str, list[int]] = {}
     node_of = _getter(ids)
@@ -259,7 +264,7 @@ def build(
         ),
         "paths": path_blob,
         "paths.offsets": path_offsets,
-        "flags": bytes(flags),
+        "flags": flags.tobytes(),
         "importers": importer_values,
         "importers.offsets": importer_offsets,
     }
@@ -268,10 +273,12 @@ def build(
 
 def file_flags(path: str, facts: Facts, index: SuiteIndex) -> int:
     flags = 0
-    if index.is_test_file(path):
+    if index.is_test_file(path) and (facts.flags & Facts.DOCTESTS or not index.only_doctests(path)):
         flags |= TEST
     if path.endswith("conftest.py") and path.rpartition("/")[2] == "conftest.py":
         flags |= CONFTEST
+    if facts.function:
+        flags |= LOCAL
     bits = facts.flags
     if bits:
         flags |= (
@@ -280,6 +287,7 @@ def file_flags(path: str, facts: Facts, index: SuiteIndex) -> int:
             | (SOURCE_READER if bits & Facts.READS_SOURCE else 0)
             | (DOC_READER if bits & Facts.READS_DOCS else 0)
             | (DYNAMIC if bits & Facts.UNKNOWN_DYNAMIC else 0)
+            | (SOURCE_LISTER if bits & Facts.LISTS_SOURCE else 0)
         )
     return flags
 

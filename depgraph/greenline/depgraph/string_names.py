@@ -1,11 +1,12 @@
-"""What the strings of a Python file may name: modules, packages, files, entry points, commands.
+"""What the strings of a Python file may name: modules, packages, files, entry points.
 
 Nothing here follows values. A string that looks like a name counts as one, wherever it stands and whatever is done
-with it, so the answer is a superset. Two kinds of files need more than dotted names:
+with it, so the answer is a superset. Strings over several lines count only for ``-m a.b``. Two kinds of files need
+more than dotted names:
 
 - An *importing* file may import by name: it says ``import_module``, ``pytest_plugins``, ``"-m"`` or the like. Its
   single words and relative names may be modules.
-- A *lazy* package has a ``__getattr__`` for the module or a lazy loader. Its words may be names below it.
+- A *lazy* package has a ``__getattr__`` for the module, or a lazy loader. Its words may be names below it.
 """
 
 from __future__ import annotations
@@ -14,18 +15,19 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-UNKNOWN_DYNAMIC = 2  # imports a module, or lists a package, that no string in the file tells
-
 
 class Views(NamedTuple):
-    """One file, three times: all of it, its code without strings and comments, and its strings and comments.
+    """One file in several forms.
 
-    In ``strings`` each of them starts a line. ``other_words``: ``import`` also stands in words such as import_module.
+    ``source`` is all of it, ``code`` is without strings and comments, and in ``strings`` each of these starts a line.
+    ``hints`` are the ends of identifiers that :func:`hints_of` found. ``other_words`` tells whether ``import`` also
+    stands in words such as import_module.
     """
 
     source: bytes
     code: bytes
     strings: bytes
+    hints: set[bytes]
     other_words: bool
 
 
@@ -36,7 +38,7 @@ class Named(NamedTuple):
     relative_string: set[bytes]
     prefix: set[bytes]
     entry_point: set[bytes]
-    flags: int
+    unknown: bool  # imports a module, or lists a package, that no string in the file tells
 
 
 def _verbose(pattern: str) -> re.Pattern[bytes]:
@@ -48,11 +50,11 @@ def _verbose(pattern: str) -> re.Pattern[bytes]:
 _HASH = ord("#")
 _BLANK = b" \t\f\n\\rbufRBUF"  # what may stand between two literals that make one string
 _NEIGHBOURS = re.compile(rb'"[ \t\f\n]*[rbufRBUF]{0,2}"')
-_FIELD = re.compile(rb"""\{[^{}\n]*["'][^{}\n]*\}""")
+_FIELD = re.compile(rb"""\{[^{}"'\n]*+["'][^{}\n]*+\}""")
 
 
 def strings_of(code: bytes, parts: list[bytes]) -> bytes:
-    """The strings and comments of split code (see :class:`.import_statements.Code`), each on a new line.
+    """The strings and comments of a file, each on a new line; for its parts see :class:`.import_statements.Code`.
 
     Also the strings inside f-strings, and those that consecutive literals make: ``"a.b" ".c"`` is ``"a.b.c"``.
     """
@@ -73,13 +75,12 @@ def quoted(text: bytes) -> bytes:
 def _concatenated(parts: list[bytes]) -> list[bytes]:
     strings: list[bytes] = []
     run, last = b"", -2
-    for index, gap in enumerate(parts[2:-1:2]):
-        if not gap.strip(_BLANK):
-            if last != index - 1:
-                strings.append(run)
-                run = _content(parts[2 * index + 1])
-            run += _content(parts[2 * index + 3])
-            last = index
+    for index in [index for index, gap in enumerate(parts[2:-1:2]) if not gap.strip(_BLANK)]:
+        if last != index - 1:
+            strings.append(run)
+            run = _content(parts[2 * index + 1])
+        run += _content(parts[2 * index + 3])
+        last = index
     return [b'"%b"' % run for run in [*strings, run] if run and (b" " not in run or b"-m " in run)]
 
 
@@ -90,24 +91,22 @@ def _content(token: bytes) -> bytes:
 # -- names -----------------------------------------------------------------------------------------------
 
 _ID = r"[A-Za-z_\x80-\xff][\w\x80-\xff]*+"
-_END = r"""(?=["'(]|\ \[|:[%{])"""  # the quote; or a call, or the extras of an entry point, or a computed attribute
-_COMPUTED = r"""(?:["'%{]|[\w\x80-\xff]+[%{])"""  # after a dot: what follows is computed
-_OPEN = r"""\n(?:["']|"{3}|'{3})"""
-
-_DOTTED = _verbose(rf"""{_OPEN} (?: ({_ID}(?:[.:]{_ID})+) {_END} | ((?:{_ID}\.)+) {_COMPUTED} )""")
-_NAME = _verbose(
-    rf"""{_OPEN} (?: (\.*{_ID}(?:[.:]{_ID})*) {_END} | (\.+(?:{_ID}\.)*|(?:{_ID}\.)+) (?:(["'])|[%{{]|[\w\x80-\xff]+[%{{])
-    | (?:\{{[^{{}}"']*\}}|%s)(\.) )"""
-)
-_WORDS = _verbose(rf"""{_OPEN} (\.*{_ID}(?:[.:]{_ID})*) ["'] """)
+_NAME = rf"{_ID}(?:[.:]{_ID})*+"
+# After a name: the quote, a call, or the extras of an entry point; or else the rest of the name is computed.
+_END = r"""["'(]|\ \[|:?[%{]|\.["'%{]"""
+_DOTTED = _verbose(rf"""\n["']++(?=[\w\x80-\xff]++[.:]) () ({_NAME}) ({_END})""")
+_ANY_NAME = _verbose(rf"""\n["']++(?: (?:\{{[^{{}}"']*+\}}|%s)(\.) | (\.*+(?:{_NAME})?) ({_END}) )""")
+_WORDS = _verbose(rf"""\n["']++ (\.*{_ID}(?:[.:]{_ID})*) ["'] """)
 _AFTER_M = re.compile(rf"-m(?<=[\s\"']-m)[\s=]*[\"']?({_ID}(?:\.{_ID})*)".encode())
 
-# Ends of identifiers that make a file worth a closer look; the last line's make it an importing one.
+# Ends of identifiers that make a file worth a closer look; those of the second line make it an importing one.
 _HINT = _verbose(
-    r"""_(?: _(?:path|doc|getattr|all|file)__ | structure
-    | _import__ | modules? | plugins | APPS )\b"""
+    r"""_(?: _(?:path|doc|getattr|all|file)__
+    | _import__ | modules? | plugins | APPS | structure | tasks(?<=autodiscover_tasks) )\b"""
 )
-_IMPORTING_HINTS = frozenset((b"__import__", b"_module", b"_modules", b"_plugins", b"_APPS", b"_structure"))
+_IMPORTING_HINTS = frozenset(
+    (b"__import__", b"_module", b"_modules", b"_plugins", b"_APPS", b"_structure", b"_tasks")
+)
 _IMPORTING_WORD = _verbose(r"import(?: lib | orskip | _\w+\s*\( | \s*\((?<=_import\() )")
 _LAZY = _verbose(
     r"""\n__getattr__\b | \bdef[ ]__getattr__\s*\(\s*\w+\s*(?::[^,()]*)?,?\s*\) | _import_structure
@@ -115,12 +114,15 @@ _LAZY = _verbose(
 )
 _IMPORTER = r"(?:import_module|__import__|find_spec|run_module|load_module|import_string|resolve_name|locate)"
 _OF_UNKNOWN = _verbose(
-    rf"""\b{_IMPORTER}\s*\(\s*(?:name\s*=\s*)?(?!\s|name\s*=|[rRuUbBfF]{{0,2}}["']
-        (?: [^{{%"'\n]+["']\s*[,)] | [\w.]*\.["'%{{] | \{{__(?:name|package)__\}}\. ) )
-    | [(=]\s*{_IMPORTER}\s*[,)\n]"""
+    rf"""{_IMPORTER}\s*\(\s*(?:name\s*=\s*)?(?!\s|name\s*=|[rRuUbBfF]{{0,2}}["']
+        (?: [^{{%"'\n]+["']\s*[,)] | [\w.]*\.["'%{{] | \{{__(?:name|package)__\}}\. ) )"""
+)
+_PASSED_ON = _verbose(rf"[(=]\s*{_IMPORTER}\s*[,)\n]")
+_PATH = _verbose(
+    r"""(?<![^\s"'{}()=,:;<>|])([^\s"'{}()=,:;<>|]++)(?:(?<=[\w*?\]]\.py)|(?<=[\w*?\]]\.ipynb))(?=["']|::)"""
 )
 _LONE_DOT = re.compile(rb"""["']\.["']\s*\+|\+\s*["']\.["']|["']\.["']\.join""")
-_PACKAGE_PATH = re.compile(rb"([\w.]*)\s*\.\s*__path__")
+_PATH_OWNER = re.compile(rb"(?:(?<![\w.])(\w[\w.]*)|[)\]])\s*\.\s*__path__")
 _ALL = _verbose(
     r"""__all__ (?:[ \t]*:[^=\n]*)? [ \t]*(?:\+?=|\.(?:extend|append)\()[ \t]* [\[(]{0,2}
     ((?:[\s,]|\#[^\n]*|["']\w+["'])*+) [\])]{1,2} [ \t]*(?:\#[^\n]*)?(?:\n|\Z)"""
@@ -131,66 +133,84 @@ _ENTRY_POINTS = _verbose(
 )
 
 
+def hints_of(code: bytes) -> set[bytes]:
+    """The ends of identifiers that make a file worth a closer look, such as ``_module`` and ``__path__``."""
+    return set(_HINT.findall(code))
+
+
 def names_of(views: Views, imported: str, is_package_init: bool) -> Named:
     """What the strings may name. ``imported`` holds what the file's statements import, one name a line."""
-    source, code, strings, _ = views
-    flags = 0
-    named: set[bytes] = set()
-    prefixes: set[bytes] = set()
+    hints, strings = views.hints, views.strings
+    named, prefixes, unknown = _names_by_look(views, imported)
     relative: set[bytes] = set()
-    hints = set(_HINT.findall(code))
-    if _is_importing(views, imported, hints):
-        for name, prefix, end, joint in _NAME.findall(strings):
-            if name:
-                named.add(name)
-            elif prefix != b"." or not end or _LONE_DOT.search(source):
-                prefixes.add(prefix.rstrip(b".") or prefix or joint)
-        if _OF_UNKNOWN.search(source):
-            flags = UNKNOWN_DYNAMIC
-    else:
-        for name, prefix in _DOTTED.findall(strings):
-            if name:
-                named.add(name)
-            else:
-                prefixes.add(prefix[:-1])
-    if b"-m" in strings:
-        named.update(_AFTER_M.findall(strings))
     if hints or "pkgutil" in imported:
-        if is_package_init and b"__all__" in hints:
-            relative.update(_exported(views))
-        if (b"__getattr__" in hints or b"_structure" in hints) and _LAZY.search(code):
-            relative.update(_WORDS.findall(strings))
         listed, known = _listed_packages(views, imported, named)
         prefixes |= listed
-        if not known:
-            flags = UNKNOWN_DYNAMIC
+        unknown |= not known
+        if is_package_init and b"__all__" in hints:
+            relative.update(_exported(views))
+        if (b"__getattr__" in hints or b"_structure" in hints) and _LAZY.search(views.code):
+            relative.update(_WORDS.findall(strings))
     if "lazy_loader" in imported:
         relative.update(_WORDS.findall(strings))
-        if b"attach_stub" in code:
+        if b"attach_stub" in views.code:
+            prefixes.add(b".")  # the names stand in a stub file
+    return Named(named, relative, prefixes, _entry_point_groups(views, imported), unknown)
+
+
+def _names_by_look(views: Views, imported: str) -> tuple[set[bytes], set[bytes], bool]:
+    """Names, prefixes, and whether something unknown is imported."""
+    strings = views.strings
+    importing = _is_importing(views, imported)
+    named: set[bytes] = set()
+    prefixes: set[bytes] = set()
+    for joint, name, end in (_ANY_NAME if importing else _DOTTED).findall(strings):
+        if joint:
             prefixes.add(b".")
-    groups: set[bytes] = set()
-    if (
-        "metadata" in imported
-        or "entry_points" in imported
-        or "pkg_resources" in imported
-        or "pluggy" in imported
-    ):
-        if b"entry" in code:
-            groups.update(group or b"*" for group in _ENTRY_POINTS.findall(source))
-    elif "stevedore" in imported:
-        groups.update(group or b"*" for group in _ENTRY_POINTS.findall(source))
-    return Named(named, relative, prefixes, groups, flags)
+        elif end[:1] == b"." or not name.strip(b"."):
+            if name != b"." or end in (b"%", b"{") or _LONE_DOT.search(views.source):
+                prefixes.add(name)
+        elif end in (b"%", b"{"):
+            head = name[: name.rfind(b".") + 1]
+            prefixes.add(head.rstrip(b".") or head)
+        elif importing or b"." in name or b":" in name:
+            named.add(name)
+    prefixes.discard(b"")
+    if b"-m" in strings:
+        named.update(_AFTER_M.findall(strings))
+    unknown = importing and bool(_OF_UNKNOWN.search(views.source) or _PASSED_ON.search(views.source))
+    return named, prefixes, unknown
 
 
-def _is_importing(views: Views, imported: str, hints: set[bytes]) -> bool:
+def paths_of(strings: bytes) -> list[bytes]:
+    """Strings that may be the path of a Python file or a notebook."""
+    return _PATH.findall(strings) if b".py" in strings or b".ipynb" in strings else []
+
+
+def _is_importing(views: Views, imported: str) -> bool:
+    """Whether the file may import by name."""
     return (
-        not hints.isdisjoint(_IMPORTING_HINTS)
+        not views.hints.isdisjoint(_IMPORTING_HINTS)
         or b'\n"-m"' in views.strings
         or b"\n'-m'" in views.strings
         or (views.other_words and _IMPORTING_WORD.search(views.code) is not None)
         or ("pydoc" in imported and b"locate" in views.code)
         or ("pkgutil" in imported and b"resolve_name" in views.code)
     )
+
+
+def _entry_point_groups(views: Views, imported: str) -> set[bytes]:
+    if (
+        "metadata" in imported
+        or "entry_points" in imported
+        or "pkg_resources" in imported
+        or "pluggy" in imported
+    ):
+        if b"entry" not in views.code:
+            return set()
+    elif "stevedore" not in imported:
+        return set()
+    return {group or b"*" for group in _ENTRY_POINTS.findall(views.source)}
 
 
 def _exported(views: Views) -> Iterable[bytes]:
@@ -203,17 +223,18 @@ def _exported(views: Views) -> Iterable[bytes]:
 
 def _listed_packages(views: Views, imported: str, named: set[bytes]) -> tuple[set[bytes], bool]:
     """Packages whose modules the file may look up, and whether that is all of them."""
-    code, strings = views.code, views.strings
+    code, strings, hints = views.code, views.strings, views.hints
     found: set[bytes] = set()
     known = True
-    beside = b"__file__" in code and (b"*.py" in strings or b'\n".py"' in strings or b"\n'.py'" in strings)
-    if beside or b"__path__" in code or b"iter_modules" in code or b"walk_packages" in code:
+    if b"__file__" in hints and (b"*.py" in strings or b'\n".py"' in strings or b"\n'.py'" in strings):
         found.add(b".")
-    for owner in set(_PACKAGE_PATH.findall(code)):
+    if b"__path__" in hints or b"iter_modules" in code or b"walk_packages" in code:
+        found.add(b".")
+    for owner in _PATH_OWNER.findall(code) if b"__path__" in hints else ():
         packages = _meanings(owner, code, imported)
         if not packages:
             known = False
-            packages = {name.replace(b":", b".") for name in named}
+            packages = named
         found |= packages
     return found, known
 

@@ -185,6 +185,17 @@ class SuiteIndex:
                 return True
         return known.can_name and any(one.names(path, name) for one in known.rules)
 
+    def only_doctests(self, path: str) -> bool:
+        """For a test file: would pytest look only for doctests in it?"""
+        folder, _, name = path.rpartition("/")
+        known = self._folder(folder)
+        return not (name.endswith(".py") and any(one.is_python_test(path, name) for one in known.rules))
+
+    def settled(self) -> list[Suite]:
+        """The suites, without testpaths that lead nowhere among the files that this index was made with."""
+        every = (one for rules in self._by_root.values() for one in rules)
+        return [one.suite if one.testpaths else one.suite._replace(testpaths=()) for one in every]
+
     def conftest_chain(self, path: str, has: Callable[[str], bool]) -> list[str]:
         """The conftest.py files that apply to this file, nearest first. has: does this path exist?"""
         suite = self.suite_of(path)
@@ -225,7 +236,7 @@ class _Rules:
         below = re.escape(suite.root) + "/"
         starts = (_glob_regex(path) + "/" for path in suite.testpaths)
         self.leaves_root = suite.root != "" and not all(start.startswith(below) for start in starts)
-        self._is_python_test = _matcher(suite.python_files)
+        self.is_python_test = _matcher(suite.python_files)
         self._is_doctest = _matcher(suite.doctests)
         self._is_cut = _matcher((*suite.norecursedirs, "__pycache__"))
         self._ignored = frozenset(suite.ignored)
@@ -253,7 +264,7 @@ class _Rules:
         """Would pytest, on its way through the folder, take up this file?"""
         if name.endswith(".py"):
             doctests = "*.py" in self.suite.doctests and name != "__main__.py"
-            wanted = doctests or self._is_python_test(path, name)
+            wanted = doctests or self.is_python_test(path, name)
         else:
             wanted = self._is_doctest(path, name)
         return wanted and not self._ignores(path) and not path.startswith(self._deselected)

@@ -60,6 +60,10 @@ def add_requesters(found: Found, path: str, changed: set[str], before: FileFixtu
     """Add the tests that use one of these fixtures of a file."""
     graph = found.graph
     reached = graph.dependents([graph.node(path)])
+    imported = _importer_of(graph)
+    loaded = [imported("", name) for suite in found.opened.suites for name in suite.plugins]
+    if any(graph.node(plugin) in reached for plugin in loaded if plugin):
+        reached |= set(graph.with_flag(TEST))
     sources = {graph.path(node): found.opened.read_head(graph.path(node)) or b"" for node in sorted(reached)}
     tests = {graph.path(node) for node in reached if graph.flags(node) & TEST}
     files = {other: _fixtures_of(found, other, data) for other, data in sources.items() if other not in tests}
@@ -68,11 +72,12 @@ def add_requesters(found: Found, path: str, changed: set[str], before: FileFixtu
             if conftest not in files:
                 files[conftest] = _fixtures_of(found, conftest, found.opened.read_head(conftest) or b"")
     # Parsing thousands of test files costs seconds: only those that spell the name of an affected fixture count.
+    asked = tuple({name for suite in found.opened.suites for name in suite.usefixtures})
     names, waiting = set(changed), set(tests)
     while True:
         words = b"|".join(re.escape(name.encode()) for name in sorted(names))
         spelled = re.compile(rb"\b(?:%s|getfixturevalue)\b" % words)
-        for other in [other for other in waiting if spelled.search(sources[other])]:
+        for other in [other for other in waiting if names.intersection(asked) or spelled.search(sources[other])]:
             files[other] = _fixtures_of(found, other, sources[other])
             waiting.discard(other)
         grown = names | {
@@ -81,22 +86,13 @@ def add_requesters(found: Found, path: str, changed: set[str], before: FileFixtu
         if grown == names:
             break
         names = grown
-    imported = _importer_of(graph)
     plugins = sorted({plugin for file, facts in files.items() for name in facts.plugins if (plugin := imported(file, name))})
-    suites = {suite.root: suite for suite in found.opened.suites}
-    plugins += [plugin for suite in suites.values() for name in suite.plugins if (plugin := imported("", name))]
-    asked = {
-        name for suite in suites.values() for name in getattr(suite, "usefixtures", ()) if name in names
-    }
-    if asked:
-        for test in tests:
-            found.test(test, None, f"requests a fixture in pytest's configuration: {why}")
-        return
+    plugins += [plugin for plugin in loaded if plugin]
 
     def chain(test: str) -> list[str]:
         return [*graph.suites.conftest_chain(test, lambda other: other in files), *plugins]
 
-    answer = requesters({path: changed}, files, chain, {path: before}, imported)
+    answer = requesters({path: changed}, files, chain, {path: before}, imported, asked)
     for test, node_ids in answer.items():
         if test in tests:
             found.test(test, node_ids, f"requests a fixture: {why}")

@@ -14,8 +14,8 @@ from greenline.depgraph.affected_items import affected_tests
 from greenline.ci.selection.fixture_users import only_fixtures
 from greenline.depgraph.blocks import Delta, compare
 from greenline.depgraph.index import FileState
-from greenline.depgraph.notebooks import notebook_source
-from greenline.depgraph.snapshot import DOC_READER, SOURCE_READER, TEST
+from greenline.depgraph.embedded import python_of
+from greenline.depgraph.snapshot import DOC_READER, SOURCE_LISTER, SOURCE_READER, TEST
 from greenline.depgraph.workspace import ABSENT
 
 MIGRATION = re.compile(rb"^(?:from\s+alembic|import\s+alembic)\b|\bmigrations\.Migration\b", re.MULTILINE)
@@ -27,11 +27,13 @@ def judge(found: Found, state: FileState) -> None:
     graph, path = found.graph, state.path
     old = found.opened.contents.get(path, state.base)
     new = found.opened.contents.get(path, state.head)
-    if path.endswith(".ipynb"):
-        old, new = (None if data is None else notebook_source(data) for data in (old, new))
+    old, new = (None if data is None else python_of(path, data) for data in (old, new))
     delta = compare(old, new)
     node = graph.node(path)
     flags = graph.flags(node) if node >= 0 else 0
+    for lister in graph.with_flag(SOURCE_LISTER):
+        if graph.flags(lister) & TEST:
+            found.seed(lister, "looks for Python files, and one changed")
     if state.head == ABSENT:
         found.seed(node, "deleted")
     elif state.base == ABSENT:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from greenline.ci.selection import data_files, manifests, python_files
+from greenline.ci.selection import data_files, local_imports, manifests, python_files
 from greenline.ci.selection.found import Found
 from greenline.depgraph.config import Config
 from greenline.depgraph.globs import matcher
 from greenline.depgraph.index import FileState, Opened
-from greenline.depgraph.layout import is_module
+from greenline.depgraph.layout import is_code
 from greenline.depgraph.locks import is_manifest
-from greenline.depgraph.snapshot import ALWAYS, TEST
+from greenline.depgraph.snapshot import ALWAYS, LOCAL, TEST
 from greenline.depgraph.suites import Suite, is_config_name, read_config
 from greenline.depgraph.workspace import ABSENT
 
@@ -61,7 +61,10 @@ class Selection(NamedTuple):
 
 
 def select(opened: Opened, config: Config, reasons: bool = True) -> Selection:
-    """The tests that the change in ``opened`` can break. ``reasons=False`` spares the search for shortest chains."""
+    """The tests that the change in ``opened`` can break.
+
+    ``reasons=False`` spares the search for shortest chains and, in files that depend on the change, for single tests.
+    """
     found = Found(opened)
     rules = data_files.DataRules(config)
     for state in opened.changes:
@@ -76,8 +79,9 @@ def select(opened: Opened, config: Config, reasons: bool = True) -> Selection:
         chosen, through = [SelectedTest(path, None, found.everything) for path in tests.values()], {}
     else:
         _always(found, config, tests)
-        through = graph.chains(found.seeds) if reasons else {}
-        chosen = _collect(found, tests, through)
+        stops = local_imports.stop_at_conftests(found)
+        through = graph.chains(found.seeds, stops) if reasons else {}
+        chosen = _collect(found, tests, through, stops)
     warnings = [*opened.warnings, *found.warnings]
     return Selection(sorted(chosen), len(tests), found.everything, warnings, found.seeds, through)
 
@@ -93,7 +97,7 @@ def _judge(found: Found, state: FileState, rules: data_files.DataRules) -> None:
         manifests.judge(found, state)
     elif path.endswith(STUBS):
         _stub(found, state)
-    elif is_module(path):
+    elif is_code(path) or found.graph.node(path) >= 0:
         python_files.judge(found, state)
     elif path.endswith(NATIVE):
         _native(found, state, rules)
@@ -143,15 +147,20 @@ def _always(found: Found, config: Config, tests: dict[int, str]) -> None:
             found.seed(node, "always runs")
 
 
-def _collect(found: Found, tests: dict[int, str], through: dict[int, int]) -> list[SelectedTest]:
+def _collect(found: Found, tests: dict[int, str], through: dict[int, int], stops: set[int]) -> list[SelectedTest]:
     """What was found directly, and what the graph leads to. ``through``: chains, or {} for no reasons."""
     graph = found.graph
+    reached = set(through) or graph.dependents(found.seeds, stops)
+    reached_tests = sorted(reached & tests.keys())
+    local = [node for node in reached_tests if graph.flags(node) & LOCAL and node not in found.seeds]
+    parts = {}
+    if through and len(local) <= local_imports.MOST_FILES:
+        parts = {node: local_imports.tests_of(found, node, reached, stops) for node in local}
+    for node in reached_tests:
+        node_ids = parts.get(node)
+        if node_ids != ():
+            found.test(tests[node], node_ids, _explain(found, through, node) if through else "")
     chosen = {path: SelectedTest(path, node_ids, why) for path, (node_ids, why) in found.direct.items()}
-    reached = set(through) or graph.dependents(found.seeds)
-    for node in reached:
-        path = tests.get(node)
-        if path is not None and (path not in chosen or chosen[path].node_ids is not None):
-            chosen[path] = SelectedTest(path, None, _explain(found, through, node) if through else "")
     for suite, why in _affected_suites(found, reached):
         for path in tests.values():
             if path not in chosen or chosen[path].node_ids is not None:

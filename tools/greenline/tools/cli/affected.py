@@ -48,7 +48,7 @@ def command(
     """
     start = time.monotonic()
     table = form is None and sys.stdout.isatty() and not nul
-    request = request_of(base, base_exact, head, suite, reasons=table or form == "json")
+    request = request_of(base, base_exact, head, suite, reasons=form not in (None, "paths") or table)
     answer = affected(request=request, progress=Progress())
     if table:
         _print_table(answer)
@@ -93,6 +93,7 @@ def as_json(answer: Answer) -> dict[str, Any]:
             }
             for test in answer.tests
         ],
+        "unaffected": answer.unaffected,
         "warnings": answer.warnings,
     }
 

@@ -1,4 +1,4 @@
-"""Notebooks (``.ipynb``) as Python source: their code cells, one after another."""
+"""Python inside other files: notebooks, doctests in texts, and the commands of shell scripts."""
 
 from __future__ import annotations
 
@@ -10,9 +10,19 @@ _HELP = re.compile(r"^[ \t]*\?.*$|^.*\?[ \t]*$", re.MULTILINE)
 _PYTHON_CELL = re.compile(r"%%(?:time|timeit|capture|prun|memit|mprun|lprun|heat|skip|px)\b[^\n]*")
 
 
-def notebook_source(data: bytes) -> bytes:
-    """The code of a notebook. Lines that IPython handles (``!python -m a.b``, ``%run x.py``) become lists of their
-    words, so that what they name is still seen. What is no notebook comes back as text without JSON's escapes."""
+def python_of(path: str, data: bytes) -> bytes:
+    """A file as Python source, as far as it matters to what it imports and names."""
+    if path.endswith((".py", ".pyx")):
+        return data
+    if path.endswith(".ipynb"):
+        return _of_notebook(data)
+    if path.endswith((".sh", ".bash")):
+        return _of_script(data)
+    return _of_doctests(data)
+
+
+def _of_notebook(data: bytes) -> bytes:
+    """The code cells, one after another. What is no notebook comes back as text without JSON's escapes."""
     try:
         notebook = json.loads(data)
         sheets = [notebook, *notebook.get("worksheets", ())]
@@ -23,8 +33,20 @@ def notebook_source(data: bytes) -> bytes:
     return "\n".join(map(_plain_cell, sources)).encode(errors="surrogatepass")
 
 
+def _of_doctests(data: bytes) -> bytes:
+    """The lines after ``>>>`` and ``...``."""
+    lines = re.findall(rb"^[ \t]*(?:>>>|\.\.\.)(?: |$)([^\n]*)", data, re.MULTILINE)
+    return b"\n".join(lines) + b"\n" if lines else b""
+
+
+def _of_script(data: bytes) -> bytes:
+    """The lines as strings, and their words: ``python -m a.b`` and paths of scripts are seen."""
+    lines = [line for line in data.decode("utf-8", "replace").splitlines() if not line.lstrip().startswith("#")]
+    return "\n".join(f"{line!r}, {line.split()!r}" for line in lines if line.strip()).encode("utf-8", "replace")
+
+
 def _plain_cell(source: str) -> str:
-    """A cell as plain Python."""
+    """A cell as plain Python. Lines that IPython handles (``!python -m a.b``, ``%run x.py``) become lists of words."""
     source = source.replace("\r\n", "\n")
     if source.lstrip().startswith("%%"):
         if not _PYTHON_CELL.match(source.lstrip()):
