@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenline.depgraph import scan as scanning
-from greenline.depgraph.notebooks import notebook_source
+from greenline.depgraph.embedded import python_of
 from greenline.depgraph.scan import Facts, import_lines, scan
 
 KINDS = ("runtime", "function", "type_checking", "guarded")
@@ -540,12 +540,12 @@ def test_notebooks() -> None:
         {"cell_type": "code", "source": ["%%bash\n", "python run.py; import no"]},
         {"cell_type": "code", "source": "def f():\n    %run scripts/x.py\n    import g"}
     ]}"""
-    facts = scan(notebook_source(notebook))
+    facts = scan(python_of("x.ipynb", notebook))
     assert imports_of(facts) == {"runtime": {"a", "b.c"}, "function": {"g"}}
     assert "d.e" in facts.string.split()
     assert "scripts/x.py" in facts.path.split()
     assert not facts.flags & Facts.BROKEN
-    assert "a" in scan(notebook_source(notebook[:-80])).runtime.split()
+    assert "a" in scan(python_of("x.ipynb", notebook[:-80])).runtime.split()
 
 
 def test_lines_of_names() -> None:

@@ -11,6 +11,7 @@ Layout: magic, CRC-32 and length of the table (4 bytes each, little endian), the
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import marshal
 import mmap
 import os
@@ -18,9 +19,20 @@ import sys
 import zlib
 from collections.abc import Mapping
 
-FORMAT = 1
-TAG = f"{sys.implementation.cache_tag}-{FORMAT}"
-"""Part of every cache file's name: facts depend on the interpreter's parser, marshal on its version."""
+
+def _code_digest() -> str:
+    """Of this package's source: what any other version of it computed is not to be trusted."""
+    digest = hashlib.sha1()
+    folder = os.path.dirname(__file__)
+    for file_name in sorted(os.listdir(folder)):
+        if file_name.endswith(".py"):
+            with open(os.path.join(folder, file_name), "rb") as file:
+                digest.update(file.read())
+    return digest.hexdigest()[:8]
+
+
+TAG = f"{sys.implementation.cache_tag}-{_code_digest()}"
+"""Part of every cache file's name: facts depend on the interpreter's parser and on the code that found them."""
 
 _MAGIC = b"greenline cache 1\n"
 _HEAD = len(_MAGIC) + 8

@@ -606,8 +606,9 @@ class _Level(NamedTuple):
     """The fixtures of one class, one file, or all plugins together."""
 
     fixtures: dict[str, list[Fixture]]
-    autouse: tuple[str, ...]
-    changed: frozenset[str]
+    autouse: Collection[str]
+    changed: Collection[str]
+    flipped: Collection[str]  # those that have become autouse, or are it no longer
     open: bool  # may define any other name too
 
 
@@ -627,7 +628,7 @@ class _Levels:
         """The level of a class in a file, or of these files."""
         key = (paths, scope)
         if key not in self._known:
-            self._known[key] = _Level({}, (), frozenset(), open=True)  # what files see that import each other
+            self._known[key] = _Level({}, (), (), (), open=True)  # what files see that import each other
             self._known[key] = self._make(paths, scope)
         return self._known[key]
 
@@ -635,13 +636,13 @@ class _Levels:
         fixtures: dict[str, list[Fixture]] = {}
         autouse: set[str] = set()
         changed: set[str] = set()
+        flipped: set[str] = set()
         is_open = False
         for path in paths:
             facts = self.files.get(path, FileFixtures())
             is_open |= facts.opaque
-            changed_here = self._changed_in(path, scope)
-            changed |= changed_here
-            autouse |= changed_here & self._as_autouse(path, scope)
+            for total, part in zip((changed, autouse, flipped), self._changes(path, scope), strict=True):
+                total |= part
             for fixture in facts.fixtures:
                 if fixture.scope_node == scope:
                     fixtures.setdefault(fixture.name, []).append(fixture)
@@ -656,13 +657,13 @@ class _Levels:
                     continue
                 else:
                     unknown = Fixture(local, "", False, "function", (), "", dynamic=True, certain=False)
-                    there, names = _Level({local: [unknown]}, (), frozenset(), False), {local: local}
+                    there, names = _Level({local: [unknown]}, (), (), (), False), {local: local}
                 for name, mine in names.items():
                     fixtures.setdefault(mine, []).extend(there.fixtures.get(name, ()))
-                    changed |= {mine} if name in there.changed else set()
-                    autouse |= {mine} if name in there.autouse else set()
+                    for total, part in ((changed, there.changed), (autouse, there.autouse), (flipped, there.flipped)):
+                        total |= {mine} if name in part else set()
         autouse |= {name for name, group in fixtures.items() if any(fixture.autouse for fixture in group)}
-        return _Level(fixtures, tuple(sorted(autouse)), frozenset(changed), is_open)
+        return _Level(fixtures, autouse, changed, flipped, is_open)
 
     def _names(self, there: _Level, local: str, original: str) -> dict[str, str]:
         """What an import brings along: a fixture's name there → its name here."""
@@ -696,23 +697,20 @@ class _Levels:
             self._targets[key] = self.imported(path, module) if module else None
         return self._targets[key]
 
-    def _changed_in(self, path: str, scope: str) -> set[str]:
-        """The changed names of a file that concern one of its scopes."""
+    def _changes(self, path: str, scope: str) -> tuple[set[str], set[str], set[str]]:
+        """The changed names of a scope: all; those that plugins may request; those that may be or have been autouse
+        on one side only.
+        """
         names = set(self.changed.get(path, ()))
-        if not names or path not in self.before:
-            return names
-        both = (*self.before[path].fixtures, *self.files.get(path, FileFixtures()).fixtures)
-        here = {one.name for one in both if one.scope_node == scope}
-        return names & here | names - {one.name for one in both}
-
-    def _as_autouse(self, path: str, scope: str) -> set[str]:
-        """The changed names that reach every test: they were autouse, or serve plugins, or nobody knows."""
-        if path not in self.before:
-            return set(self.changed.get(path, ()))
-        old = self.before[path].fixtures
-        certain = {one.name for one in (*old, *self.files.get(path, FileFixtures()).fixtures) if one.certain}
+        if not names or path not in self.before or self.before[path].opaque:
+            return names, set(), names
+        both = self.before[path].fixtures, self.files.get(path, FileFixtures()).fixtures
+        scopes = {(one.name, one.scope_node) for side in both for one in side}
+        names = {name for name in names if (name, scope) in scopes or name not in {other for other, _ in scopes}}
+        certain = names & {one.name for side in both for one in side if one.certain}
         hidden = {name for name in certain if name not in self._requested or _SETTINGS.fullmatch(name)}
-        return hidden | {one.name for one in old if one.autouse and one.scope_node == scope}
+        was, now = ({one.name for one in side if one.autouse and one.scope_node == scope} for side in both)
+        return names, hidden, names & (was ^ now)
 
     @cached_property
     def _requested(self) -> set[str]:
@@ -763,7 +761,7 @@ class _View:
         self.parametrized = parametrized
         self._known: dict[str, bool] = {}
         autouse = (name for level in levels for name in level.autouse)
-        self._always = any(map(self._leads_to_change, (*usefixtures, *autouse)))
+        self._always = any(level.flipped for level in levels) or any(map(self._leads_to_change, (*usefixtures, *autouse)))
 
     def uses_change(self, requests: Iterable[str]) -> bool:
         return self._always or any(map(self._leads_to_change, requests))

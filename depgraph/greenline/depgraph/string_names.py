@@ -1,11 +1,11 @@
 """What the strings of a Python file may name: modules, packages, files, entry points.
 
-Nothing here follows values. A string that looks like a name counts as one, wherever it stands and whatever is done
-with it, so the answer is a superset. Strings over several lines count only for ``-m a.b``. Two kinds of files need
-more than dotted names:
+Nothing here follows values. A string that looks like a name counts as one, wherever it stands and whatever is
+done with it, so the answer is a superset. Strings over several lines count only for ``-m a.b`` and for the
+imports of code in them. Two kinds of files need more than dotted names:
 
-- An *importing* file may import by name: it says ``import_module``, ``pytest_plugins``, ``"-m"`` or the like. Its
-  single words and relative names may be modules.
+- An *importing* file may import by name: it says ``import_module``, ``pytest_plugins``, ``"-m"`` or the like.
+  Its single words and relative names may be modules.
 - A *lazy* package has a ``__getattr__`` for the module, or a lazy loader. Its words may be names below it.
 """
 
@@ -15,18 +15,21 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from greenline.depgraph.import_statements import RUNTIME, Code, of_anything
+
 
 class Views(NamedTuple):
     """One file in several forms.
 
-    ``source`` is all of it, ``code`` is without strings and comments, and in ``strings`` each of these starts a line.
-    ``hints`` are the ends of identifiers that :func:`hints_of` found. ``other_words`` tells whether ``import`` also
-    stands in words such as import_module.
+    ``source`` is all of it, ``code`` is without strings and comments, and in ``strings`` each of these starts a
+    line. ``scripts`` are imports of code in strings. ``hints`` are the ends of identifiers that make a file worth
+    a closer look, such as ``_module``. ``other_words``: ``import`` also stands in words such as import_module.
     """
 
     source: bytes
     code: bytes
     strings: bytes
+    scripts: bytes
     hints: set[bytes]
     other_words: bool
 
@@ -45,31 +48,45 @@ def _verbose(pattern: str) -> re.Pattern[bytes]:
     return re.compile(pattern.encode(), re.VERBOSE)
 
 
-# -- the strings of a file -------------------------------------------------------------------------------
+# -- views -----------------------------------------------------------------------------------------------
 
 _HASH = ord("#")
 _BLANK = b" \t\f\n\\rbufRBUF"  # what may stand between two literals that make one string
 _NEIGHBOURS = re.compile(rb'"[ \t\f\n]*[rbufRBUF]{0,2}"')
 _FIELD = re.compile(rb"""\{[^{}"'\n]*+["'][^{}\n]*+\}""")
+_CODE_IMPORT = _verbose(
+    r"""(?:[\n;:"']|\\n)[ \t]*((?:from[ \t]+[\w.]+[ \t]+)?import\b(?:[ \t]*\([^)]*\)|[ \t]+[^\n;"'\\]*))"""
+)
+# The last line's identifiers make a file an importing one.
+_HINT = _verbose(
+    r"""_(?: _(?:path|doc|getattr|all|file)__
+    | _import__ | modules? | plugins | APPS | structure | tasks(?<=autodiscover_tasks) )\b"""
+)
+_IMPORTING_HINTS = frozenset(
+    (b"__import__", b"_module", b"_modules", b"_plugins", b"_APPS", b"_structure", b"_tasks")
+)
 
 
-def strings_of(code: bytes, parts: list[bytes]) -> bytes:
-    """The strings and comments of a file, each on a new line; for its parts see :class:`.import_statements.Code`.
+def views_of_text(source: bytes) -> Views:
+    """Views of a file whose strings are not known: each quote counts as the start of one, and as its end."""
+    quoted = source.replace(b'"', b'"\n"').replace(b"'", b"'\n'")
+    return Views(source, source, quoted, source, set(_HINT.findall(source)), True)
 
-    Also the strings inside f-strings, and those that consecutive literals make: ``"a.b" ".c"`` is ``"a.b.c"``.
+
+def views_of_code(source: bytes, code: Code, other_words: bool) -> Views:
+    """Views of a file whose code, strings and comments are known.
+
+    The strings include those inside f-strings, and those that consecutive literals make (``"a.b" ".c"``).
     """
+    text, parts = code.text, code.parts
     strings = b"\n" + b"\n".join(parts[1::2]) + b"\n"
     fields = _FIELD.findall(strings)
     if fields:
-        strings += quoted(b"\n".join(fields))
-    if _NEIGHBOURS.search(code):
+        strings += b"\n".join(fields).replace(b'"', b'"\n"').replace(b"'", b"'\n'")
+    if _NEIGHBOURS.search(text):
         strings += b"\n".join(_concatenated(parts))
-    return strings
-
-
-def quoted(text: bytes) -> bytes:
-    """Text in which each quote counts as the start of a string, and as the end of one."""
-    return text.replace(b'"', b'"\n"').replace(b"'", b"'\n'")
+    scripts = _scripts(parts) if b"import " in strings else b""
+    return Views(source, text, strings, scripts, set(_HINT.findall(text)), other_words)
 
 
 def _concatenated(parts: list[bytes]) -> list[bytes]:
@@ -88,6 +105,26 @@ def _content(token: bytes) -> bytes:
     return b"" if token[0] == _HASH else token.strip(b"\"'")
 
 
+def _scripts(parts: list[bytes]) -> bytes:
+    """The import statements in strings that may be run: in all but docstrings."""
+    found: list[bytes] = []
+    for index, token in enumerate(parts):
+        if index % 2 and b"import " in token and token[0] != _HASH and not _is_docstring(parts, index):
+            found += _CODE_IMPORT.findall(token)
+    return b"\n".join(found)
+
+
+def _is_docstring(parts: list[bytes], index: int) -> bool:
+    """Whether a string is the first statement of a block or of the file. Rather no than wrongly yes."""
+    after = parts[index + 1]
+    if after[:1] != b"\n" or after.lstrip()[:1] in (b")", b"]", b"}", b",", b".", b"%", b"+"):
+        return False
+    while index > 1 and not parts[index - 1].strip() and parts[index - 2][0] == _HASH:
+        index -= 2
+    before = parts[index - 1].rstrip(b" \t\frRuU")
+    return (before[-1:] == b"\n" and before.rstrip()[-1:] == b":") or (index == 1 and not before.strip())
+
+
 # -- names -----------------------------------------------------------------------------------------------
 
 _ID = r"[A-Za-z_\x80-\xff][\w\x80-\xff]*+"
@@ -98,29 +135,22 @@ _DOTTED = _verbose(rf"""\n["']++(?=[\w\x80-\xff]++[.:]) () ({_NAME}) ({_END})"""
 _ANY_NAME = _verbose(rf"""\n["']++(?: (?:\{{[^{{}}"']*+\}}|%s)(\.) | (\.*+(?:{_NAME})?) ({_END}) )""")
 _WORDS = _verbose(rf"""\n["']++ (\.*{_ID}(?:[.:]{_ID})*) ["'] """)
 _AFTER_M = re.compile(rf"-m(?<=[\s\"']-m)[\s=]*[\"']?({_ID}(?:\.{_ID})*)".encode())
-
-# Ends of identifiers that make a file worth a closer look; those of the second line make it an importing one.
-_HINT = _verbose(
-    r"""_(?: _(?:path|doc|getattr|all|file)__
-    | _import__ | modules? | plugins | APPS | structure | tasks(?<=autodiscover_tasks) )\b"""
-)
-_IMPORTING_HINTS = frozenset(
-    (b"__import__", b"_module", b"_modules", b"_plugins", b"_APPS", b"_structure", b"_tasks")
+_PATH = _verbose(
+    r"""(?<![^\s"'{}()=,:;<>|])([^\s"'{}()=,:;<>|]++)(?:(?<=[\w*?\]]\.py)|(?<=[\w*?\]]\.ipynb))(?=["']|::)"""
 )
 _IMPORTING_WORD = _verbose(r"import(?: lib | orskip | _\w+\s*\( | \s*\((?<=_import\() )")
 _LAZY = _verbose(
     r"""\n__getattr__\b | \bdef[ ]__getattr__\s*\(\s*\w+\s*(?::[^,()]*)?,?\s*\) | _import_structure
     | \blazy(?:_loader)?\.attach | \bLazy(?:Module|Importer|Import)\b"""
 )
-_IMPORTER = r"(?:import_module|__import__|find_spec|run_module|load_module|import_string|resolve_name|locate)"
+_IMPORTER = (
+    r"(?:import_module|__import__|find_spec|run_module|load_module|import_string|resolve_name|locate)"
+)
 _OF_UNKNOWN = _verbose(
     rf"""{_IMPORTER}\s*\(\s*(?:name\s*=\s*)?(?!\s|name\s*=|[rRuUbBfF]{{0,2}}["']
         (?: [^{{%"'\n]+["']\s*[,)] | [\w.]*\.["'%{{] | \{{__(?:name|package)__\}}\. ) )"""
 )
 _PASSED_ON = _verbose(rf"[(=]\s*{_IMPORTER}\s*[,)\n]")
-_PATH = _verbose(
-    r"""(?<![^\s"'{}()=,:;<>|])([^\s"'{}()=,:;<>|]++)(?:(?<=[\w*?\]]\.py)|(?<=[\w*?\]]\.ipynb))(?=["']|::)"""
-)
 _LONE_DOT = re.compile(rb"""["']\.["']\s*\+|\+\s*["']\.["']|["']\.["']\.join""")
 _PATH_OWNER = re.compile(rb"(?:(?<![\w.])(\w[\w.]*)|[)\]])\s*\.\s*__path__")
 _ALL = _verbose(
@@ -131,11 +161,6 @@ _ENTRY_POINTS = _verbose(
     r"""(?:entry_?points|Manager)\s*\( (?:\s*\)\s*(?:\[|\.(?:get|select)\s*\()\s*)?
     \s*(?:(?:group|namespace)\s*=\s*)? (?:["']([^"'\n]+)["'])?"""
 )
-
-
-def hints_of(code: bytes) -> set[bytes]:
-    """The ends of identifiers that make a file worth a closer look, such as ``_module`` and ``__path__``."""
-    return set(_HINT.findall(code))
 
 
 def names_of(views: Views, imported: str, is_package_init: bool) -> Named:
@@ -158,6 +183,11 @@ def names_of(views: Views, imported: str, is_package_init: bool) -> Named:
     return Named(named, relative, prefixes, _entry_point_groups(views, imported), unknown)
 
 
+def paths_of(strings: bytes) -> list[bytes]:
+    """Strings that may be the path of a Python file or a notebook."""
+    return _PATH.findall(strings) if b".py" in strings or b".ipynb" in strings else []
+
+
 def _names_by_look(views: Views, imported: str) -> tuple[set[bytes], set[bytes], bool]:
     """Names, prefixes, and whether something unknown is imported."""
     strings = views.strings
@@ -178,13 +208,10 @@ def _names_by_look(views: Views, imported: str) -> tuple[set[bytes], set[bytes],
     prefixes.discard(b"")
     if b"-m" in strings:
         named.update(_AFTER_M.findall(strings))
+    if views.scripts:
+        named.update(name.encode(errors="replace") for name in of_anything(views.scripts).names[RUNTIME])
     unknown = importing and bool(_OF_UNKNOWN.search(views.source) or _PASSED_ON.search(views.source))
     return named, prefixes, unknown
-
-
-def paths_of(strings: bytes) -> list[bytes]:
-    """Strings that may be the path of a Python file or a notebook."""
-    return _PATH.findall(strings) if b".py" in strings or b".ipynb" in strings else []
 
 
 def _is_importing(views: Views, imported: str) -> bool:
@@ -200,12 +227,9 @@ def _is_importing(views: Views, imported: str) -> bool:
 
 
 def _entry_point_groups(views: Views, imported: str) -> set[bytes]:
-    if (
-        "metadata" in imported
-        or "entry_points" in imported
-        or "pkg_resources" in imported
-        or "pluggy" in imported
-    ):
+    """The groups that are loaded, ``*`` for a computed one."""
+    by_importlib = "metadata" in imported or "entry_points" in imported
+    if by_importlib or "pkg_resources" in imported or "pluggy" in imported:
         if b"entry" not in views.code:
             return set()
     elif "stevedore" not in imported:
@@ -234,7 +258,7 @@ def _listed_packages(views: Views, imported: str, named: set[bytes]) -> tuple[se
         packages = _meanings(owner, code, imported)
         if not packages:
             known = False
-            packages = named
+            packages = named  # a module from somewhere, perhaps one that a string names
         found |= packages
     return found, known
 

@@ -25,8 +25,8 @@ class WrongUse(Exception):
 class Answer(NamedTuple):
     """What ``greenline affected --format json`` said. Paths are relative to ``root``, with "/" between.
 
-    ``tests``: affected file → names of its affected tests ("test_x", "TestC::test_m"), or None for all of them.
-    ``unaffected``: the other test files that greenline knows. ``everything``: why all tests are affected, or None.
+    ``tests``: affected file → names of its affected tests ("test_x", "TestC::test_m"), or None for all.
+    ``unaffected``: the other test files that greenline knows. ``everything``: why all are affected, or None.
     """
 
     root: str
@@ -47,15 +47,15 @@ def ask(folder: str, base: str | None) -> str:
             cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             check=False,
         )
     except OSError as error:
         raise NoAnswer(f"{command[0]}: {error.strerror}") from None
     said = done.stderr.decode("utf-8", "replace").strip()
     if done.returncode == 2 and "internal error" not in said:
-        raise WrongUse(said)
+        message = said.removeprefix("greenline: ")
+        raise WrongUse(message.replace("--base", "--affected-base") if base else message)
     if done.returncode != 0:
         last = said.splitlines()[-1:] or ["it said nothing"]
         raise NoAnswer(f"{shlex.join(command)} failed with exit code {done.returncode}: {last[0]}")
@@ -86,8 +86,8 @@ def read(text: str) -> Answer:
         said = json.loads(text)
         if said["version"] != VERSION:
             raise NoAnswer(
-                f"greenline speaks version {said['version']} of its format, pytest-greenline version {VERSION}:"
-                " update the older one"
+                f"greenline speaks version {said['version']} of its format, pytest-greenline version"
+                f" {VERSION}: update the older one"
             )
         return Answer(
             root=os.path.realpath(said["root"]),

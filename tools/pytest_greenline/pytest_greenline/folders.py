@@ -1,4 +1,4 @@
-"""Paths as greenline names them, and folders that need not be walked: all that pytest would find there is unaffected."""
+"""Paths as greenline names them, and the folders that need not be walked: all in them is unaffected."""
 
 from __future__ import annotations
 
@@ -90,9 +90,10 @@ class Folders:
 
 def _matches(entry: os.DirEntry[str], patterns: list[str]) -> bool:
     """pytest's rule: a pattern with a separator is for the end of the whole path, others are for the name."""
-    return any(
-        fnmatch.fnmatch(entry.path, f"*{os.sep}{each}") if os.sep in each else fnmatch.fnmatch(entry.name, each)
-        for each in patterns
+    tails = (each for each in patterns if os.sep in each)
+    names = (each for each in patterns if os.sep not in each)
+    return any(fnmatch.fnmatch(entry.name, each) for each in names) or any(
+        fnmatch.fnmatch(entry.path, f"*{os.sep}{each}") for each in tails
     )
 
 

@@ -10,8 +10,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--affected",
         action="store_true",
-        help="Run only the tests that the change can break, as told by the greenline command. Test files that it"
-        " leaves out are not imported.",
+        help="Run only the tests that the change can break, as the greenline command tells. Test files that"
+        " are left out are not even imported.",
     )
     group.addoption(
         "--affected-base",

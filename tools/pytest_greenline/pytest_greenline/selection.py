@@ -1,7 +1,7 @@
 """Leave out the tests that greenline proves unaffected, and say so.
 
-Unknown is never none: left out is only what the answer names as unaffected. A file that it does not name, such as a
-generated test that git ignores, runs as always; without an answer everything does.
+Unknown is never none: left out is only what the answer names as unaffected. A file that it does not name (a
+generated test that git ignores, say) runs as always; without an answer everything does.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ OFF = ("off", "0", "false", "no")
 
 
 def start(config: pytest.Config) -> None:
-    """Ask, and register what leaves tests out and tells of it. Workers of pytest-xdist get the controller's answer."""
+    """Ask, and register what leaves tests out and what tells of it.
+
+    Under pytest-xdist only the controller asks. Its workers get the answer: all must collect the same tests.
+    """
     worker = getattr(config, "workerinput", None)
     if worker is not None:
         text = worker.get("greenline")
@@ -40,7 +43,7 @@ def _asked(config: pytest.Config) -> Told:
         text = ask(str(config.rootpath), config.getoption("affected_base"))
         answer = read(text)
     except WrongUse as error:
-        raise pytest.UsageError(f"--affected: {error}") from None
+        raise pytest.UsageError(str(error)) from None
     except NoAnswer as error:
         return Told("every test runs: nothing is known", [f"every test runs, affected or not: {error}"])
     if answer.everything:
@@ -51,7 +54,7 @@ def _asked(config: pytest.Config) -> Told:
 
 
 class Told:
-    """What the terminal says, and what pytest-xdist's workers get: the answer's text, or None to run everything."""
+    """What the terminal says, and the answer as text for pytest-xdist's workers; None: they run everything."""
 
     def __init__(self, header: str, warnings: list[str] | None = None, text: str | None = None) -> None:
         self.header = header
@@ -105,7 +108,7 @@ class LeaveOut:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection(self) -> None:
-        """Files and folders that are named on the command line: pytest asks nobody whether to ignore these."""
+        """Look at what the command line names: pytest asks nobody whether to ignore that."""
         self.config.args = [arg for arg in self.config.args if not self._leaves_out(self._path_of(str(arg)))]
 
     def _path_of(self, arg: str) -> str:
