@@ -605,6 +605,11 @@ def test_whole_file_when_a_helper_changes(more: str) -> None:
     assert "helper" in items.exported
 
 
+def test_a_prompt_in_an_ordinary_string_is_no_doctest() -> None:
+    old = SMALL + "\ndef test_d():\n    assert '>>> 1'\n"
+    assert affected_tests(old.encode(), old.replace("'>>> 1'", "'>>> 2'").encode()).node_ids == ("test_d",)
+
+
 def test_new_and_unreadable_files_are_wholly_affected() -> None:
     assert affected_tests(None, b"def test_a(): pass").whole
     assert affected_tests(b"def test_a(): pass", b"def test_a() pass").whole

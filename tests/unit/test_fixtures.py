@@ -86,7 +86,7 @@ def make_fixture(rng: random.Random, name: str, method: bool, own: bool = True) 
     parameters = ["self"] * method + [one for one in requests if one not in looked_up] + ["request"] * bool(looked_up)
     options = ["autouse=True"] * (rng.random() < 0.15)
     function = name
-    if rng.random() < 0.2:
+    if not method and rng.random() < 0.2:
         function = f"make_{name}"
         options.append(f"name={name!r}")
     decorator = f"@pytest.fixture({', '.join(options)})" if options else "@pytest.fixture"

@@ -185,8 +185,7 @@ def _from_branches(workspace: Workspace, settings: configuration.Base, head: str
             "say which commit to compare with: --base REF, or base.branch in greenline.yaml",
         )
     upstream = refs.commits.get(f"refs/remotes/{remote}/{branch}")
-    on_default = refs.current == branch if refs.current and head == "HEAD" else commit == upstream
-    if on_default:
+    if _is_default(refs, branch, upstream, commit, head):
         green = refs.commits.get(LAST_GREEN)
         if green is None:
             return Base(
@@ -200,6 +199,20 @@ def _from_branches(workspace: Workspace, settings: configuration.Base, head: str
     if other is None:
         return Base(None, f"there is no branch {name} here", f"git fetch {remote} {branch}")
     return _settle(workspace, _Named(other, name, exact=False), head)
+
+
+def on_default_branch(workspace: Workspace, settings: configuration.Base) -> bool:
+    """Whether HEAD is the default branch or, detached, its remote's latest commit."""
+    commit = workspace.resolve("HEAD")
+    remote = settings.remote or "origin"
+    refs = _refs(workspace, remote, settings.branch)
+    branch = settings.branch or refs.default
+    upstream = refs.commits.get(f"refs/remotes/{remote}/{branch}")
+    return commit is not None and branch is not None and _is_default(refs, branch, upstream, commit, "HEAD")
+
+
+def _is_default(refs: _Refs, branch: str, upstream: str | None, commit: str, head: str) -> bool:
+    return refs.current == branch if refs.current and head == "HEAD" else commit == upstream
 
 
 class _Refs(NamedTuple):

@@ -16,6 +16,8 @@ from greenline.depgraph import cachefile
 from greenline.depgraph.embedded import python_of
 from greenline.depgraph.scan import Facts, scan
 
+DOCTESTS = 128
+"""Bit of Facts.flags, besides the scanner's own: the file holds a ``>>>``."""
 FORK_FROM = 400  # files; below, a second process costs more than it saves
 PACKS = 6  # how many packs may lie in the folder
 
@@ -89,7 +91,8 @@ def scan_version(data: bytes | None, path: str) -> Facts:
     """Facts of one file version. What cannot be read is BROKEN with no names: the caller selects its dependents."""
     if data is None:
         return scan(b"\0unreadable")
-    return scan(python_of(path, data), path.endswith("__init__.py"))
+    facts = scan(python_of(path, data), path.endswith("__init__.py"))
+    return facts._replace(flags=facts.flags | DOCTESTS) if b">>>" in data else facts
 
 
 def _scan_all(

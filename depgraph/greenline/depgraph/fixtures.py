@@ -660,8 +660,12 @@ class _Levels:
                     there, names = _Level({local: [unknown]}, (), (), (), False), {local: local}
                 for name, mine in names.items():
                     fixtures.setdefault(mine, []).extend(there.fixtures.get(name, ()))
-                    for total, part in ((changed, there.changed), (autouse, there.autouse), (flipped, there.flipped)):
-                        total |= {mine} if name in part else set()
+                    for into, part in (
+                        (changed, there.changed),
+                        (autouse, there.autouse),
+                        (flipped, there.flipped),
+                    ):
+                        into |= {mine} if name in part else set()
         autouse |= {name for name, group in fixtures.items() if any(fixture.autouse for fixture in group)}
         return _Level(fixtures, autouse, changed, flipped, is_open)
 
@@ -706,7 +710,9 @@ class _Levels:
             return names, set(), names
         both = self.before[path].fixtures, self.files.get(path, FileFixtures()).fixtures
         scopes = {(one.name, one.scope_node) for side in both for one in side}
-        names = {name for name in names if (name, scope) in scopes or name not in {other for other, _ in scopes}}
+        names = {
+            name for name in names if (name, scope) in scopes or name not in {other for other, _ in scopes}
+        }
         certain = names & {one.name for side in both for one in side if one.certain}
         hidden = {name for name in certain if name not in self._requested or _SETTINGS.fullmatch(name)}
         was, now = ({one.name for one in side if one.autouse and one.scope_node == scope} for side in both)
@@ -761,7 +767,9 @@ class _View:
         self.parametrized = parametrized
         self._known: dict[str, bool] = {}
         autouse = (name for level in levels for name in level.autouse)
-        self._always = any(level.flipped for level in levels) or any(map(self._leads_to_change, (*usefixtures, *autouse)))
+        self._always = any(level.flipped for level in levels) or any(
+            map(self._leads_to_change, (*usefixtures, *autouse))
+        )
 
     def uses_change(self, requests: Iterable[str]) -> bool:
         return self._always or any(map(self._leads_to_change, requests))

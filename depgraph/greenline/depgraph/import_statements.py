@@ -2,17 +2,19 @@
 
 Three ways, from fast to general; each gives up where it cannot prove its answer:
 
-1. :func:`of_code`: expressions over the file's *code*, in which one ``"`` stands for each string or comment. There
-   ``import`` is always the keyword, so the answer is proven when each ``import`` belongs to a statement that starts
-   its line. The blocks around an indented statement follow from the lines that open blocks.
+1. :func:`of_code`: expressions over the file's *code*, in which one ``"`` stands for each string or
+   comment. There ``import`` is always the keyword, so the answer is proven when each ``import`` belongs to
+   a statement that starts its line. The blocks around an indented statement follow from the lines that open
+   blocks.
 2. :func:`of_source`: ``ast``, exact, about ten times slower.
 3. :func:`of_anything`: every name that follows an ``import``, for what ``ast`` cannot read. A superset.
 
 Kinds, of which the first that applies counts:
 
-- ``TYPE_CHECKING``: where the conditions around it cannot hold unless ``TYPE_CHECKING`` (the name, or an attribute
-  of anything) is true: the body of ``if TYPE_CHECKING`` and of ``if TYPE_CHECKING and x``, the ``else`` and ``elif``
-  of ``if not TYPE_CHECKING``. The body of ``if TYPE_CHECKING or x`` also runs otherwise, so it does not count.
+- ``TYPE_CHECKING``: where the conditions around it cannot hold unless ``TYPE_CHECKING`` (the name, or an
+  attribute of anything) is true: the body of ``if TYPE_CHECKING`` and of ``if TYPE_CHECKING and x``, the
+  ``else`` and ``elif`` of ``if not TYPE_CHECKING``. The body of ``if TYPE_CHECKING or x`` also runs
+  otherwise, so it does not count.
 - ``FUNCTION``: in the body of a function.
 - ``GUARDED``: in any part of a ``try``, or in any branch of an ``if`` whose condition names ``platform``,
   ``version_info``, ``hexversion`` or ``os.name``.
@@ -34,7 +36,7 @@ Names = list[list[str]]
 
 
 class Statements(NamedTuple):
-    """What the statements import, and whether ``import`` may also stand in other words, as in import_module."""
+    """What the statements import, and whether ``import`` may be in other words too, as in import_module."""
 
     names: Names
     other_words: bool
@@ -55,9 +57,9 @@ def _verbose(pattern: str, flags: int = 0) -> re.Pattern[bytes]:
 def _string(quote: str, other: str) -> str:
     """A string literal from its opening quote on.
 
-    An f-string must show where its replacement fields end, because from Python 3.12 on a field may hold the very
-    quote that surrounds it. A field with simple strings and one level of nested braces is understood. Anything else
-    does not match, which leaves a quote in the code.
+    An f-string must show where its replacement fields end, because from Python 3.12 on a field may hold the
+    very quote that surrounds it. A field with simple strings and one level of nested braces is understood.
+    Anything else does not match, which leaves a quote in the code.
     """
     triple = quote * 3
     lone = rf"{quote}(?!{quote}{quote})"  # in a string with three quotes
@@ -82,8 +84,8 @@ def _string(quote: str, other: str) -> str:
         | (?!{quote}{quote}) {in_single} {quote} )"""
 
 
-# The two control characters never occur in valid code. With them the engine looks for the first character of a
-# token in a bit set, which is twice as fast as to compare with three characters.
+# The two control characters never occur in valid code. With them the engine looks for the first character
+# of a token in a bit set, which is twice as fast as to compare with three characters.
 TOKEN = _verbose(
     rf"({_string(chr(34), chr(39))} | \#[^\n]* | {_string(chr(39), chr(34))} | \x01 | \x7f)", re.DOTALL
 )
@@ -93,8 +95,8 @@ class Code(NamedTuple):
     """A file's code, and its strings and comments.
 
     ``text`` is the code; it starts with an additional newline, and ``"`` stands for each string or comment.
-    ``parts`` alternates between code and tokens. ``exact`` is False where the tokens could not be told for sure; then
-    the rest means nothing.
+    ``parts`` alternates between code and tokens. ``exact`` is False where the tokens could not be told for
+    sure; then the rest means nothing.
     """
 
     text: bytes
@@ -272,7 +274,7 @@ def of_source(source: bytes | str) -> Statements | None:
 
 
 def imports_of(source: bytes | str) -> list[Import] | None:
-    """Every import statement by ``ast``, in no particular order; None for a file that this Python cannot parse."""
+    """Every import statement by ``ast``, in no order; None for a file that this Python cannot parse."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -314,8 +316,7 @@ def _requires_checking(test: ast.expr) -> tuple[bool, bool]:
     if isinstance(test, ast.BoolOp):
         trues, falses = zip(*map(_requires_checking, test.values), strict=True)
         return (any(trues), all(falses)) if isinstance(test.op, ast.And) else (all(trues), any(falses))
-    name = test.id if isinstance(test, ast.Name) else test.attr if isinstance(test, ast.Attribute) else ""
-    return name == "TYPE_CHECKING", False
+    return _last_name(test) == "TYPE_CHECKING", False
 
 
 def _names_platform(test: ast.expr) -> bool:
@@ -325,11 +326,15 @@ def _names_platform(test: ast.expr) -> bool:
         names = (getattr(node, "id", ""), getattr(node, "attr", ""), getattr(node, "arg", ""))
         if any(name in ("platform", "version_info", "hexversion") for name in names):
             return True
-        if isinstance(node, ast.Attribute) and node.attr == "name":
-            if getattr(node.value, "id", getattr(node.value, "attr", "")) == "os":
-                return True
+        if isinstance(node, ast.Attribute) and (_last_name(node.value), node.attr) == ("os", "name"):
+            return True
         todo += [child for child in ast.iter_child_nodes(node) if not isinstance(child, ast.JoinedStr)]
     return False
+
+
+def _last_name(node: ast.expr) -> str:
+    """``b`` for ``a.b`` and for ``b``, else nothing."""
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
 # -- 3: anything -----------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """What one Python file imports, and which of its strings may name modules, files, commands or entry points.
 
-``scan(bytes)`` depends on the bytes alone, so its answer can be kept by blob id. Import statements are exact, see
-:mod:`.import_statements`; what strings name is a superset, see :mod:`.string_names`.
+``scan(bytes)`` depends on the bytes alone, so its answer can be kept by blob id. Import statements are exact,
+see :mod:`.import_statements`; what strings name is a superset, see :mod:`.string_names`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ STRING, RELATIVE_STRING, PREFIX, PATH = 4, 5, 6, 7
 
 
 class _Fields(NamedTuple):
-    """Each field but ``flags`` holds sorted, unique names, joined by newlines. Kinds are the numbers of fields."""
+    """Each field but ``flags`` holds sorted, unique names, one a line. Kinds are the numbers of fields."""
 
     runtime: str = ""
     """``import a.b`` is ``a.b``, ``from ..x import y`` is ``..x.y``, ``from . import y`` is ``.y``,
@@ -30,14 +30,14 @@ class _Fields(NamedTuple):
     type_checking: str = ""
     guarded: str = ""
     string: str = ""
-    """What may name a module, or something in one: dotted names (``a.b:C`` as ``a.b.C``), the word after ``-m``; in a
-    file that imports by name single words and relative names too."""
+    """What may name a module, or something in one: dotted names (``a.b:C`` as ``a.b.C``), the word after
+    ``-m``, what code in a string imports; in a file that imports by name also words and relative names."""
     relative_string: str = ""
-    """What may lie below the file's package: the ``__all__`` of an ``__init__.py``, the words of a lazy package."""
+    """What may lie below the file's package: ``__all__`` of an ``__init__.py``, words of a lazy package."""
     prefix: str = ""
-    """Packages of which any submodule may be meant: ``a.b`` for ``"a.b." + x``, ``f"a.b.{x}"``, ``f"a.b.c_{x}"`` and
-    ``"a.b.%s"``; in a file that imports by name also ``.`` (the file's package) for ``"." + x``, ``..x`` for
-    ``f"..x.{y}"``; packages whose modules the file looks up by ``__path__`` or by ``*.py`` beside itself."""
+    """Packages of which any submodule may be meant: ``a.b`` for ``"a.b." + x``, ``"a.b.%s"``, ``f"a.b.{x}"``
+    and ``f"a.b.c_{x}"``; in a file that imports by name also ``.`` (the file's package) for ``"." + x``, ``..x``
+    for ``f"..x.{y}"``; packages whose modules it looks up by ``__path__`` or by ``*.py`` beside itself."""
     path: str = ""
     """What ends in ``.py`` or ``.ipynb``, from the last space or replacement field on. It may hold ``*``."""
     entry_point: str = ""
@@ -50,7 +50,7 @@ class _Fields(NamedTuple):
 
 
 class Facts(_Fields):
-    """What one Python file imports and names. ``tuple(facts)`` can be marshalled; ``Facts(*fields)`` is the way back."""
+    """What one Python file imports and names. Marshal ``tuple(facts)``, load ``Facts(*fields)``."""
 
     __slots__ = ()
 
@@ -61,10 +61,9 @@ class Facts(_Fields):
     ALWAYS_RUN = 16  # carries pytest.mark.always_run
     AUTODISCOVERS = 32  # names applications whose modules a framework imports by convention (Django, Celery)
     LISTS_SOURCE = 64  # looks for *.py files
-    DOCTESTS = 128  # holds a ">>>"
 
     def runtime_names(self) -> list[str]:
-        """What running the file may import: by statements, those for type checkers excepted, and by strings."""
+        """What running the file may import: all statements but those for type checkers, and strings."""
         return f"{self.runtime}\n{self.function}\n{self.guarded}\n{self.string}".split()
 
     def type_checking_names(self) -> list[str]:
@@ -89,28 +88,19 @@ class Facts(_Fields):
         return self.mark.split()
 
 
-_PATH_ENDINGS = (b".py", b".ipynb", b".sh", b".bash")
-_COMMAND = re.compile(rb"""\n["']([\w.-]+)(?=["' ])""")
-_OS_STARTS = re.compile(rb"os\.(?:system|popen|exec|spawn|posix_spawn)")
-_PYTEST_MARK = re.compile(rb"\bmark\s*\.\s*(\w+)")
-_READS_SOURCE = re.compile(rb"getsource|findsource|getcomments|linecache")
-
-
 def scan(data: bytes, is_package_init: bool = False) -> Facts:
-    """Facts of the bytes of a Python file; ``is_package_init``: of an ``__init__.py``, whose ``__all__`` counts."""
+    """Facts of a Python file. ``is_package_init``: it is an ``__init__.py``, so its ``__all__`` counts."""
     source = _decoded(data)
     text = source if isinstance(source, bytes) else source.encode(errors="surrogatepass")
     code = import_statements.split(text)
-    statements = import_statements.of_code(code) or import_statements.of_source(source)
     flags = 0
+    statements = import_statements.of_code(code) or import_statements.of_source(source)
     if statements is None:
         statements, flags = import_statements.of_anything(text), Facts.BROKEN
     if flags or not code.exact:
-        views = Views(text, text, string_names.quoted(text), string_names.hints_of(text), True)
+        views = string_names.views_of_text(text)
     else:
-        strings = string_names.strings_of(code.text, code.parts)
-        hints = string_names.hints_of(code.text)
-        views = Views(text, code.text, strings, hints, statements.other_words)
+        views = string_names.views_of_code(text, code, statements.other_words)
     runtime, function, type_checking, guarded = ["\n".join(sorted(set(names))) for names in statements.names]
     imported = f"\n{runtime}\n{function}\n{type_checking}\n{guarded}\n"
     named = string_names.names_of(views, imported, is_package_init)
@@ -132,6 +122,12 @@ def scan(data: bytes, is_package_init: bool = False) -> Facts:
 
 def _joined(names: Iterable[bytes]) -> str:
     return b"\n".join(sorted(set(names))).decode(errors="replace") if names else ""
+
+
+_COMMAND = re.compile(rb"""\n["']([\w.-]+)(?=["' ])""")
+_PYTEST_MARK = re.compile(rb"\bmark\s*\.\s*(\w+)")
+_OS_STARTS = re.compile(rb"os\.(?:system|popen|exec|spawn|posix_spawn)")
+_READS_SOURCE = re.compile(rb"getsource|findsource|getcomments|linecache")
 
 
 def _starts_processes(code: bytes, imported: str) -> bool:
@@ -165,7 +161,7 @@ _CODING = re.compile(rb"(?:[ \t\f]*(?:#[^\n]*)?\n)??[ \t\f]*#[^\n]*?coding[:=][ 
 
 
 def _decoded(data: bytes) -> bytes | str:
-    """The text with ``\\n`` newlines and no byte order mark: UTF-8, or str if the file declares another encoding."""
+    """The text with ``\\n`` newlines and no byte order mark; str if it is in another encoding than UTF-8."""
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     if data.startswith(b"\xef\xbb\xbf"):
@@ -183,10 +179,10 @@ def _decoded(data: bytes) -> bytes | str:
 
 
 def import_lines(source: bytes) -> list[tuple[int, int, str]]:
-    """Where a file imports or names something: (line, kind, name), sorted. Only to explain an edge to a person.
+    """Where a file imports or names something: (line, kind, name), sorted. To explain an edge to a person.
 
-    Kinds are RUNTIME, FUNCTION, TYPE_CHECKING, GUARDED, STRING, RELATIVE_STRING, PREFIX and PATH. In a file that
-    cannot be parsed every name after an ``import`` is RUNTIME.
+    Kinds are RUNTIME, FUNCTION, TYPE_CHECKING, GUARDED, STRING, RELATIVE_STRING, PREFIX and PATH. In a file
+    that cannot be parsed every name after an ``import`` is RUNTIME.
     """
     decoded = _decoded(source)
     text = decoded if isinstance(decoded, bytes) else decoded.encode(errors="surrogatepass")

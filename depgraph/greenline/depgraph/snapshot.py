@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from greenline.depgraph import cachefile
 from greenline.depgraph.cachefile import CacheFile
+from greenline.depgraph.factstore import DOCTESTS
 from greenline.depgraph.layout import Layout
 from greenline.depgraph.resolve import Definer, Resolver, absolute, parents
 from greenline.depgraph.scan import Facts
@@ -273,7 +274,7 @@ def build(
 
 def file_flags(path: str, facts: Facts, index: SuiteIndex) -> int:
     flags = 0
-    if index.is_test_file(path) and (facts.flags & Facts.DOCTESTS or not index.only_doctests(path)):
+    if index.is_test_file(path) and (facts.flags & DOCTESTS or not index.only_doctests(path)):
         flags |= TEST
     if path.endswith("conftest.py") and path.rpartition("/")[2] == "conftest.py":
         flags |= CONFTEST

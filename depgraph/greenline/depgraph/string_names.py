@@ -21,9 +21,10 @@ from greenline.depgraph.import_statements import RUNTIME, Code, of_anything
 class Views(NamedTuple):
     """One file in several forms.
 
-    ``source`` is all of it, ``code`` is without strings and comments, and in ``strings`` each of these starts a
-    line. ``scripts`` are imports of code in strings. ``hints`` are the ends of identifiers that make a file worth
-    a closer look, such as ``_module``. ``other_words``: ``import`` also stands in words such as import_module.
+    ``source`` is all of it, ``code`` is without strings and comments, and in ``strings`` each of these starts
+    a line. ``scripts`` are the import statements of code in strings. ``hints`` are the ends of identifiers
+    that make a file worth a closer look, such as ``_module``. ``other_words`` tells whether ``import`` also
+    stands in words such as import_module.
     """
 
     source: bytes
@@ -55,7 +56,7 @@ _BLANK = b" \t\f\n\\rbufRBUF"  # what may stand between two literals that make o
 _NEIGHBOURS = re.compile(rb'"[ \t\f\n]*[rbufRBUF]{0,2}"')
 _FIELD = re.compile(rb"""\{[^{}"'\n]*+["'][^{}\n]*+\}""")
 _CODE_IMPORT = _verbose(
-    r"""(?:[\n;:"']|\\n)[ \t]*((?:from[ \t]+[\w.]+[ \t]+)?import\b(?:[ \t]*\([^)]*\)|[ \t]+[^\n;"'\\]*))"""
+    r"""[\n;:"'][ \t]*((?:from[ \t]+[\w.]+[ \t]+)?import\b(?:[ \t]*\([^)]*\)|[ \t]+[^\n;"'\\]*))"""
 )
 # The last line's identifiers make a file an importing one.
 _HINT = _verbose(
@@ -110,19 +111,28 @@ def _scripts(parts: list[bytes]) -> bytes:
     found: list[bytes] = []
     for index, token in enumerate(parts):
         if index % 2 and b"import " in token and token[0] != _HASH and not _is_docstring(parts, index):
-            found += _CODE_IMPORT.findall(token)
+            found += _CODE_IMPORT.findall(token.replace(rb"\n", b"\n"))
     return b"\n".join(found)
 
 
 def _is_docstring(parts: list[bytes], index: int) -> bool:
     """Whether a string is the first statement of a block or of the file. Rather no than wrongly yes."""
     after = parts[index + 1]
-    if after[:1] != b"\n" or after.lstrip()[:1] in (b")", b"]", b"}", b",", b".", b"%", b"+"):
+    if after.lstrip(b" \t\f")[:1] not in (b"\n", b"") or after.lstrip()[:1] in (
+        b")",
+        b"]",
+        b"}",
+        b",",
+        b".",
+        b"%",
+        b"+",
+    ):
         return False
-    while index > 1 and not parts[index - 1].strip() and parts[index - 2][0] == _HASH:
+    before = parts[index - 1].rstrip(b"rRuU")
+    while index > 1 and not before.strip() and parts[index - 2][0] == _HASH:
         index -= 2
-    before = parts[index - 1].rstrip(b" \t\frRuU")
-    return (before[-1:] == b"\n" and before.rstrip()[-1:] == b":") or (index == 1 and not before.strip())
+        before = parts[index - 1]
+    return before.rstrip()[-1:] == b":" or (index == 1 and not before.strip())
 
 
 # -- names -----------------------------------------------------------------------------------------------
@@ -143,9 +153,7 @@ _LAZY = _verbose(
     r"""\n__getattr__\b | \bdef[ ]__getattr__\s*\(\s*\w+\s*(?::[^,()]*)?,?\s*\) | _import_structure
     | \blazy(?:_loader)?\.attach | \bLazy(?:Module|Importer|Import)\b"""
 )
-_IMPORTER = (
-    r"(?:import_module|__import__|find_spec|run_module|load_module|import_string|resolve_name|locate)"
-)
+_IMPORTER = r"(?:import_module|__import__|find_spec|run_module|load_module|import_string|resolve_name|locate)"
 _OF_UNKNOWN = _verbose(
     rf"""{_IMPORTER}\s*\(\s*(?:name\s*=\s*)?(?!\s|name\s*=|[rRuUbBfF]{{0,2}}["']
         (?: [^{{%"'\n]+["']\s*[,)] | [\w.]*\.["'%{{] | \{{__(?:name|package)__\}}\. ) )"""

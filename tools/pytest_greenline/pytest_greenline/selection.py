@@ -54,7 +54,7 @@ def _asked(config: pytest.Config) -> Told:
 
 
 class Told:
-    """What the terminal says, and the answer as text for pytest-xdist's workers; None: they run everything."""
+    """What the terminal says, and the answer's text for pytest-xdist's workers; None: they run everything."""
 
     def __init__(self, header: str, warnings: list[str] | None = None, text: str | None = None) -> None:
         self.header = header

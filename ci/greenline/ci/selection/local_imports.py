@@ -16,10 +16,6 @@ from greenline.depgraph.resolve import Resolver, absolute
 from greenline.depgraph.scan import TYPE_CHECKING, import_lines
 from greenline.depgraph.snapshot import CONFTEST, LOCAL, nearest_conftest
 
-MOST_FILES = 200
-"""Test files to look into; beyond, whole files are selected."""
-
-
 def stop_at_conftests(found: Found) -> set[int]:
     """The conftest.py files that the change reaches only through imports in fixtures; their requesters are added.
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 import re
 
 from greenline.ci.selection.found import Found
-from greenline.depgraph.affected_items import affected_tests
-from greenline.ci.selection.fixture_users import only_fixtures
 from greenline.depgraph.blocks import Delta, compare
 from greenline.depgraph.index import FileState
 from greenline.depgraph.embedded import python_of
@@ -43,7 +41,7 @@ def judge(found: Found, state: FileState) -> None:
         return
     elif flags & TEST and new is not None:
         _test_file(found, path, node, old, new)
-    elif only_fixtures(found, path, old, new, delta):
+    elif b"fixture" in (new or b"") and _only_fixtures(found, path, old, new, delta):
         pass
     else:
         found.seed(node, "changed")
@@ -54,7 +52,15 @@ def judge(found: Found, state: FileState) -> None:
         found.all(f"{path}: the settings of the application")
 
 
+def _only_fixtures(found: Found, path: str, old: bytes | None, new: bytes | None, delta: Delta) -> bool:
+    from greenline.ci.selection.fixture_users import only_fixtures  # seldom needed
+
+    return only_fixtures(found, path, old, new, delta)
+
+
 def _test_file(found: Found, path: str, node: int, old: bytes | None, new: bytes) -> None:
+    from greenline.depgraph.affected_items import affected_tests
+
     suite = found.graph.suites.suite_of(path)
     items = affected_tests(old, new, *((suite.python_functions, suite.python_classes) if suite else ()))
     if items.whole:

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from greenline.ci.selection import data_files, local_imports, manifests, python_files
+from greenline.ci.selection import data_files, python_files
 from greenline.ci.selection.found import Found
 from greenline.depgraph.config import Config
 from greenline.depgraph.globs import matcher
 from greenline.depgraph.index import FileState, Opened
 from greenline.depgraph.layout import is_code
 from greenline.depgraph.locks import is_manifest
-from greenline.depgraph.snapshot import ALWAYS, LOCAL, TEST
+from greenline.depgraph.snapshot import ALWAYS, CONFTEST, LOCAL, TEST
 from greenline.depgraph.suites import Suite, is_config_name, read_config
 from greenline.depgraph.workspace import ABSENT
 
+MOST_FILES = 200
+"""Test files with imports in functions to look into for single tests; beyond, whole files are selected."""
 STUBS = (".pyi",)
 NATIVE = (
     ".c",
@@ -79,7 +81,7 @@ def select(opened: Opened, config: Config, reasons: bool = True) -> Selection:
         chosen, through = [SelectedTest(path, None, found.everything) for path in tests.values()], {}
     else:
         _always(found, config, tests)
-        stops = local_imports.stop_at_conftests(found)
+        stops = _stops(found)
         through = graph.chains(found.seeds, stops) if reasons else {}
         chosen = _collect(found, tests, through, stops)
     warnings = [*opened.warnings, *found.warnings]
@@ -93,6 +95,8 @@ def _judge(found: Found, state: FileState, rules: data_files.DataRules) -> None:
     if is_config_name(path):
         _pytest_configuration(found, state)
     if is_manifest(path):
+        from greenline.ci.selection import manifests  # its parsers are seldom needed
+
         data_files.seed_mentions(found, path)
         manifests.judge(found, state)
     elif path.endswith(STUBS):
@@ -147,6 +151,16 @@ def _always(found: Found, config: Config, tests: dict[int, str]) -> None:
             found.seed(node, "always runs")
 
 
+def _stops(found: Found) -> set[int]:
+    """The conftest.py files that are judged by the functions which import what changed."""
+    graph = found.graph
+    if not any(graph.flags(node) & CONFTEST for node in graph.with_flag(LOCAL)):
+        return set()
+    from greenline.ci.selection import local_imports
+
+    return local_imports.stop_at_conftests(found)
+
+
 def _collect(found: Found, tests: dict[int, str], through: dict[int, int], stops: set[int]) -> list[SelectedTest]:
     """What was found directly, and what the graph leads to. ``through``: chains, or {} for no reasons."""
     graph = found.graph
@@ -154,7 +168,9 @@ def _collect(found: Found, tests: dict[int, str], through: dict[int, int], stops
     reached_tests = sorted(reached & tests.keys())
     local = [node for node in reached_tests if graph.flags(node) & LOCAL and node not in found.seeds]
     parts = {}
-    if through and len(local) <= local_imports.MOST_FILES:
+    if through and 0 < len(local) <= MOST_FILES:
+        from greenline.ci.selection import local_imports
+
         parts = {node: local_imports.tests_of(found, node, reached, stops) for node in local}
     for node in reached_tests:
         node_ids = parts.get(node)

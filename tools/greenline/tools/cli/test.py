@@ -1,0 +1,96 @@
+"""``greenline test``: select and run tests, suite by suite."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import time
+
+import click
+
+from greenline.ci import last_green
+from greenline.ci.affected import SWITCH, Answer, affected
+from greenline.ci.execution.local import NOTHING_COLLECTED, Run, execute, keep_all, runs_of, worst
+from greenline.depgraph import config as configuration
+from greenline.depgraph.errors import GreenlineError
+from greenline.depgraph.workspace import NotARepository, Workspace, find
+from greenline.tools.cli.options import Progress, change_options, request_of, tell
+
+
+@click.command("test")
+@change_options
+@click.option("--all", "every", is_flag=True, help="Run every test.")
+@click.argument("pytest_args", metavar="[-- PYTEST_ARGS...]", nargs=-1, type=click.UNPROCESSED)
+def command(
+    base: str | None,
+    base_exact: str | None,
+    head: str | None,
+    suite: str | None,
+    every: bool,
+    pytest_args: tuple[str, ...],
+) -> int:
+    """Run the tests that the change can break.
+
+    Each suite with an affected test is one call of pytest, in the suite's root and with its own interpreter
+    or command. PYTEST_ARGS are options for pytest; tests that they name are added. The exit code is pytest's:
+    1 if a test failed in any suite, else the first that is not 0. It is 0 where no test is affected.
+    """
+    start = time.monotonic()
+    workspace = _workspace()
+    _check_head(workspace, head)
+    request = request_of(base, base_exact, head, suite, reasons=True)
+    environment = {**os.environ, SWITCH: "off"} if every else os.environ
+    answer = affected(request=request, progress=Progress(), environment=environment)
+    if every:
+        _say("every test runs (--all)")
+    else:
+        tell(answer, time.monotonic() - start)
+    if answer.total and not answer.tests:
+        _say("no test is affected")
+        return 0
+    config = configuration.load(answer.root, workspace.cache if workspace else None)
+    full = keep_all((*pytest_args, *shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))))
+    proof = None
+    if workspace and answer.everything and full and not suite:
+        proof = last_green.provable(workspace, config)
+    runs = runs_of(answer, config, pytest_args)
+    codes = [_run(run, answer, f"{number} of {len(runs)}", full) for number, run in enumerate(runs, 1)]
+    red = [f"{run.suite} ({code})" for run, code in zip(runs, codes, strict=True) if code]
+    if red and len(runs) > 1:
+        _say(f"suites that did not pass, with pytest's exit code: {', '.join(red)}")
+    if workspace and proof and not red and last_green.provable(workspace, config, untracked=False) == proof:
+        last_green.record(workspace, proof)
+        _say(f"recorded {proof[:7]} as last green")
+    return worst(codes)
+
+
+def _run(run: Run, answer: Answer, number: str, full: bool) -> int:
+    """Run one suite; its exit code. ``full``: nothing but the selection keeps tests from running."""
+    files = f"{run.files:,} test file{'s' if run.files > 1 else ''}" if run.files else "what pytest finds"
+    where = os.path.relpath(run.folder, answer.root)
+    _say(f"suite {run.suite} ({number}): {files}: {shlex.join(run.command)} in {where}")
+    code = execute(run)
+    if code == NOTHING_COLLECTED and run.ids and full:
+        _say(f"suite {run.suite}: there is no test to run in the affected files")
+        return 0
+    return code
+
+
+def _workspace() -> Workspace | None:
+    try:
+        return find()
+    except NotARepository:  # affected() tells what follows from it
+        return None
+
+
+def _check_head(workspace: Workspace | None, head: str | None) -> None:
+    if head and workspace and workspace.resolve(head) not in (None, workspace.resolve("HEAD")):
+        raise GreenlineError(
+            f"--head: {head} is not what is checked out, and so not what would run",
+            f"git switch --detach {head}",
+        )
+
+
+def _say(text: str) -> None:
+    print(f"greenline: {text}", file=sys.stderr, flush=True)
