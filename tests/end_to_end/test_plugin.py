@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from calls import GREENLINE, call, run_affected, run_pytest, script
-
 from conftest import Repository
+from guests import guest
 
 BOOM = "raise RuntimeError('this file must not be imported')\n"
 REPOSITORY = {
@@ -170,8 +169,12 @@ def test_selection_can_be_switched_off(changed: Repository) -> None:
 
 
 def test_unasked_it_does_nothing(changed: Repository) -> None:
-    test = "import sys\ndef test_a():\n    assert [n for n in sys.modules if n.startswith('pytest_greenline.')] == "
-    changed.write({"tests/test_a.py": test + "['pytest_greenline.plugin']\n"})
+    test = """
+import sys
+def test_a():
+    assert [name for name in sys.modules if name.startswith("pytest_greenline.")] == ["pytest_greenline.plugin"]
+"""
+    changed.write({"tests/test_a.py": test})
     done = run_pytest(
         changed.root, "tests/test_a.py", "--affected-base", "main", GREENLINE="/nowhere/greenline"
     )
@@ -269,10 +272,8 @@ def test_last_failed_and_collect_only(changed: Repository) -> None:
 @pytest.mark.parametrize(
     ("version", "requirement"), [("3.9", "pytest==7.0.*"), ("3.12", "pytest==8.0.*"), ("3.13", "pytest")]
 )
-def test_an_environment_without_greenline(
-    changed: Repository, guest_environment: Callable[[str, str], Path], version: str, requirement: str
-) -> None:
-    python = guest_environment(version, requirement) / "bin" / "python"
+def test_an_environment_without_greenline(changed: Repository, version: str, requirement: str) -> None:
+    python = guest(version, requirement) / "bin" / "python"
     everything = call(changed.root, python, "-m", "pytest", "-q", "--affected", PATH=os.defpath)
     assert everything.code == pytest.ExitCode.INTERRUPTED  # tests/test_b.py raises
     assert "there is no greenline command" in everything.out
@@ -303,6 +304,6 @@ def test_the_interpreter_of_the_tests_may_have_greenline_without_its_script(
     changed: Repository, tmp_path: Path
 ) -> None:
     python = script(tmp_path / "bin" / "python", f'exec "{sys.executable}" "$@"')
-    code = f"import sys; sys.executable = {str(python)!r}; import pytest; sys.exit(pytest.main(['-rA', '--affected']))"
+    code = f"import sys; sys.executable = {str(python)!r}; import pytest; pytest.main(['-rA', '--affected'])"
     done = call(changed.root, sys.executable, "-c", code, PATH=os.defpath)
     assert (done.code, done.passed) == (0, {"tests/test_a.py::test_a"})

@@ -797,6 +797,8 @@ def run_pytest(folder: Path, sources: list[str], *options: str) -> tuple[list[di
     arguments = ["-q", "--tb=no", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:xdist"]
     with contextlib.redirect_stdout(output):
         pytest.main([*arguments, *options, f"--rootdir={folder}", str(folder)], plugins=[outcomes])
+    for file in files:  # pytest takes a module of that name for the one to test
+        sys.modules.pop(file.removesuffix(".py"), None)
     return [outcomes.found[file] for file in files], output.getvalue()
 
 

@@ -11,6 +11,7 @@ import ast
 import fnmatch
 import sys
 from collections.abc import Collection, Iterator, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 from greenline.depgraph import blocks
@@ -370,12 +371,17 @@ class _File:
         if self._may_be_test(name):
             return f"`{name}` may be a test"
         made = (leaf(item.value) for item in self.bindings[name] if isinstance(item.value, ast.Assign))
-        parameters = {a for nodes in self.definitions.values() for node in nodes for a in _requests(node)}
-        if name in parameters or "fixture" in made:
+        if name in self._requested or "fixture" in made:
             return f"`{name}` may be a fixture"
         if not self._is_mentioned(name) and not self._is_standard(name):
             return f"`{name}` may be used from outside"
         return ""
+
+    @cached_property
+    def _requested(self) -> frozenset[str]:
+        return frozenset(
+            name for nodes in self.definitions.values() for node in nodes for name in _requests(node)
+        )
 
     def _is_standard(self, name: str) -> bool:
         """Whether this is imported from the standard library."""

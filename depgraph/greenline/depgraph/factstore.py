@@ -65,7 +65,9 @@ class FactStore:
     ) -> list[Facts]:
         """The facts of each job, in order. A file that cannot be read counts as broken, never as empty."""
         keys = [job.key for job in jobs]
-        missing = list({key: job for key, job in zip(keys, jobs, strict=True) if key not in self._known}.values())
+        missing = list(
+            {key: job for key, job in zip(keys, jobs, strict=True) if key not in self._known}.values()
+        )
         for job, fields in zip(missing, _scan_all(missing, read, progress), strict=True):
             self._known[job.key] = fields
         known = self._known

@@ -176,7 +176,7 @@ class Graph:
         scripts = ScriptPaths(self.path(node) for node in range(len(self)))
         targets.update(scripts.nodes(facts.script_paths(), path, self.node))
         if self.flags(self.node(path)) & (TEST | CONFTEST):
-            targets.add(nearest_conftest(path, self.node))
+            targets.add(nearest_conftest(path, self.node, self.suites))
         return targets - {-1, self.node(path)}
 
     def names(self, path: str) -> list[ModuleName]:
@@ -242,7 +242,7 @@ class Graph:
         if version.link:
             targets.add(self.node(version.link))
         if flags & (TEST | CONFTEST):
-            targets.add(nearest_conftest(path, self.node))
+            targets.add(nearest_conftest(path, self.node, self.suites))
         targets -= {-1, node}
         if self._cut is not None:
             targets = {target for target in targets if not self._cut(path, self.path(target))}

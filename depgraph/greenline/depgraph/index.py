@@ -150,9 +150,7 @@ def list_tests(root: str, paths: Sequence[str], config: Config) -> tuple[list[st
                 configs[path] = file.read()
     suites = find_suites(configs, _declared(config), errors)
     index = SuiteIndex(suites, present)
-    tests = [
-        path for path in present if index.is_test_file(path) and os.path.exists(os.path.join(root, path))
-    ]
+    tests = [path for path in present if index.is_test_file(path) and _holds_tests(root, path, index)]
     return tests, suites, [str(error) for error in errors]
 
 
@@ -270,10 +268,13 @@ def _make_snapshot(
         ]
         folders = {link: target for link, target in links.items() if not is_module(link)}
         layout = find_layout((entry.path for entry in entries), manifests, roots, folders)
+        index = SuiteIndex(suites)
         wanted = [
             entry
             for entry in entries
-            if is_module(entry.path) and (entry.mode != SYMLINK or entry.path in links)
+            if (is_code(entry.path) or index.is_test_file(entry.path))
+            and entry.mode != SUBMODULE
+            and (entry.mode != SYMLINK or entry.path in links)
         ]
         wanted.sort(key=lambda entry: entry.path.encode("utf-8", "surrogateescape"))
         oids = {entry.path: entry.oid for entry in entries}

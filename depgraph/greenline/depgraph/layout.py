@@ -161,7 +161,9 @@ def find_layout(
         scripts |= facts.scripts
     roots.discard("")
     for link, target in (aliases or {}).items():
-        packages |= {link + folder[len(target) :] for folder in packages if f"{folder}/".startswith(target + "/")}
+        packages |= {
+            link + folder[len(target) :] for folder in packages if f"{folder}/".startswith(target + "/")
+        }
     return Layout(packages, (root for root in roots if root not in packages), entry_points, scripts, aliases)
 
 
@@ -203,7 +205,11 @@ def _read_pyproject(data: bytes) -> _Manifest:
     roots += _texts(_table(tool, "pdm", "build").get("package-dir"))
     roots += _texts(_table(tool, "mypy").get("mypy_path"))
     roots += _texts(_table(tool, "pyright").get("extraPaths"))
-    groups = {group: dict(table) for group, table in _table(project, "entry-points").items() if isinstance(table, dict)}
+    groups = {
+        group: dict(table)
+        for group, table in _table(project, "entry-points").items()
+        if isinstance(table, dict)
+    }
     groups["console_scripts"] = {**_table(project, "scripts"), **_table(poetry, "scripts")}
     groups["gui_scripts"] = _table(project, "gui-scripts")
     for group, plugins in _table(poetry, "plugins").items():
@@ -220,7 +226,11 @@ def _read_setup_cfg(data: bytes) -> _Manifest:
     except (configparser.Error, UnicodeDecodeError):
         return _Manifest([], {}, {})
     get = parser.get
-    roots = [line.partition("=")[2].strip() for line in get("options", "package_dir", fallback="").split("\n") if line]
+    roots = [
+        line.partition("=")[2].strip()
+        for line in get("options", "package_dir", fallback="").split("\n")
+        if line
+    ]
     roots += get("options.packages.find", "where", fallback="").split()
     groups = {}
     if parser.has_section("options.entry_points"):
@@ -235,7 +245,9 @@ def _read_setup_py(data: bytes) -> _Manifest:
     import re
 
     roots = []
-    for text in re.findall(rb"package_dir\s*=\s*(\{[^{}]*\})", data) + re.findall(rb"where\s*=\s*('[^']*'|\"[^\"]*\")", data):
+    for text in re.findall(rb"package_dir\s*=\s*(\{[^{}]*\})", data) + re.findall(
+        rb"where\s*=\s*('[^']*'|\"[^\"]*\")", data
+    ):
         try:
             value = ast.literal_eval(text.decode("utf-8"))
         except (ValueError, SyntaxError):
@@ -249,7 +261,9 @@ def _read_setup_py(data: bytes) -> _Manifest:
     return _Manifest(roots, *_split_entry_points(groups))
 
 
-def _split_entry_points(groups: Mapping[str, Mapping[str, object]]) -> tuple[dict[str, list[str]], dict[str, str]]:
+def _split_entry_points(
+    groups: Mapping[str, Mapping[str, object]],
+) -> tuple[dict[str, list[str]], dict[str, str]]:
     """Groups of ``name = module:object`` → (group → module names, console script → module name)."""
     modules: dict[str, list[str]] = {}
     scripts: dict[str, str] = {}

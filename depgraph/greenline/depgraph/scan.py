@@ -36,7 +36,7 @@ class _Fields(NamedTuple):
     """What may lie below the file's package: ``__all__`` of an ``__init__.py``, words of a lazy package."""
     prefix: str = ""
     """Packages of which any submodule may be meant: ``a.b`` for ``"a.b." + x``, ``"a.b.%s"``, ``f"a.b.{x}"``
-    and ``f"a.b.c_{x}"``; in a file that imports by name also ``.`` (the file's package) for ``"." + x``, ``..x``
+    and ``f"a.b.c_{x}"``; in a file that imports by name ``.`` (the file's package) for ``"." + x``, ``..x``
     for ``f"..x.{y}"``; packages whose modules it looks up by ``__path__`` or by ``*.py`` beside itself."""
     path: str = ""
     """What ends in ``.py`` or ``.ipynb``, from the last space or replacement field on. It may hold ``*``."""

@@ -27,7 +27,9 @@ from greenline.depgraph.scan import Facts
 from greenline.depgraph.suites import Suite, SuiteIndex
 from greenline.depgraph.tables import Lists, StringTable, encode
 
-TEST, CONFTEST, ALWAYS, BROKEN, SOURCE_READER, DOC_READER, DYNAMIC, LOCAL, SOURCE_LISTER = (1 << bit for bit in range(9))
+TEST, CONFTEST, ALWAYS, BROKEN, SOURCE_READER, DOC_READER, DYNAMIC, LOCAL, SOURCE_LISTER = (
+    1 << bit for bit in range(9)
+)
 """Bits of a node's flags: a test file, a conftest.py, has an always-run marker, facts are a superset, reads source
 code or docstrings at run time, imports names that no text in it can tell, imports inside functions, looks for *.py
 files."""
@@ -231,7 +233,7 @@ def build(
             targets.add(node_of(source.link))
             targets.discard(-1)
         if flags[node] & (TEST | CONFTEST):
-            targets.add(nearest_conftest(path, node_of))
+            targets.add(nearest_conftest(path, node_of, index))
             targets.discard(-1)
         targets.discard(node)
         for target in targets:
@@ -293,18 +295,19 @@ def file_flags(path: str, facts: Facts, index: SuiteIndex) -> int:
     return flags
 
 
-def nearest_conftest(path: str, node_of: Callable[[str], int]) -> int:
+def nearest_conftest(path: str, node_of: Callable[[str], int], index: SuiteIndex) -> int:
     """The conftest.py that applies to a test file, or the next outer one for a conftest.py; -1 if there is none.
 
     The outer ones follow, because each conftest.py depends on the next.
     """
     folder, _, file = path.rpartition("/")
+    limit = index.conftest_limit(folder)
     while True:
         if file != "conftest.py":
             node = node_of(f"{folder}/conftest.py" if folder else "conftest.py")
             if node >= 0:
                 return node
-        if not folder:
+        if folder == limit or not folder:
             return -1
         folder, file = folder.rpartition("/")[0], ""
 

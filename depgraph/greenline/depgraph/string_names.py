@@ -53,6 +53,7 @@ def _verbose(pattern: str) -> re.Pattern[bytes]:
 
 _HASH = ord("#")
 _BLANK = b" \t\f\n\\rbufRBUF"  # what may stand between two literals that make one string
+_NOT_AFTER_DOCSTRING = (b")", b"]", b"}", b",", b".", b"%", b"+")
 _NEIGHBOURS = re.compile(rb'"[ \t\f\n]*[rbufRBUF]{0,2}"')
 _FIELD = re.compile(rb"""\{[^{}"'\n]*+["'][^{}\n]*+\}""")
 _CODE_IMPORT = _verbose(
@@ -117,16 +118,8 @@ def _scripts(parts: list[bytes]) -> bytes:
 
 def _is_docstring(parts: list[bytes], index: int) -> bool:
     """Whether a string is the first statement of a block or of the file. Rather no than wrongly yes."""
-    after = parts[index + 1]
-    if after.lstrip(b" \t\f")[:1] not in (b"\n", b"") or after.lstrip()[:1] in (
-        b")",
-        b"]",
-        b"}",
-        b",",
-        b".",
-        b"%",
-        b"+",
-    ):
+    after = parts[index + 1].lstrip(b" \t\f")
+    if after[:1] not in (b"\n", b"") or after.strip().startswith(_NOT_AFTER_DOCSTRING):
         return False
     before = parts[index - 1].rstrip(b"rRuU")
     while index > 1 and not before.strip() and parts[index - 2][0] == _HASH:
@@ -160,7 +153,7 @@ _OF_UNKNOWN = _verbose(
 )
 _PASSED_ON = _verbose(rf"[(=]\s*{_IMPORTER}\s*[,)\n]")
 _LONE_DOT = re.compile(rb"""["']\.["']\s*\+|\+\s*["']\.["']|["']\.["']\.join""")
-_PATH_OWNER = re.compile(rb"(?:(?<![\w.])(\w[\w.]*)|[)\]])\s*\.\s*__path__")
+_LAST_NAME = re.compile(rb"[\w.]*\Z")
 _ALL = _verbose(
     r"""__all__ (?:[ \t]*:[^=\n]*)? [ \t]*(?:\+?=|\.(?:extend|append)\()[ \t]* [\[(]{0,2}
     ((?:[\s,]|\#[^\n]*|["']\w+["'])*+) [\])]{1,2} [ \t]*(?:\#[^\n]*)?(?:\n|\Z)"""
@@ -200,19 +193,24 @@ def _names_by_look(views: Views, imported: str) -> tuple[set[bytes], set[bytes],
     """Names, prefixes, and whether something unknown is imported."""
     strings = views.strings
     importing = _is_importing(views, imported)
+    lone_dot = False
     named: set[bytes] = set()
     prefixes: set[bytes] = set()
     for joint, name, end in (_ANY_NAME if importing else _DOTTED).findall(strings):
         if joint:
             prefixes.add(b".")
         elif end[:1] == b"." or not name.strip(b"."):
-            if name != b"." or end in (b"%", b"{") or _LONE_DOT.search(views.source):
+            if name != b"." or end in (b"%", b"{"):
                 prefixes.add(name)
+            else:
+                lone_dot = True
         elif end in (b"%", b"{"):
             head = name[: name.rfind(b".") + 1]
             prefixes.add(head.rstrip(b".") or head)
         elif importing or b"." in name or b":" in name:
             named.add(name)
+    if lone_dot and _LONE_DOT.search(views.source):
+        prefixes.add(b".")
     prefixes.discard(b"")
     if b"-m" in strings:
         named.update(_AFTER_M.findall(strings))
@@ -262,12 +260,12 @@ def _listed_packages(views: Views, imported: str, named: set[bytes]) -> tuple[se
         found.add(b".")
     if b"__path__" in hints or b"iter_modules" in code or b"walk_packages" in code:
         found.add(b".")
-    for owner in _PATH_OWNER.findall(code) if b"__path__" in hints else ():
-        packages = _meanings(owner, code, imported)
-        if not packages:
-            known = False
-            packages = named  # a module from somewhere, perhaps one that a string names
-        found |= packages
+    for before in code.split(b"__path__")[:-1] if b"__path__" in hints else ():
+        owner = _LAST_NAME.search(before.rstrip()[-200:])
+        if owner and owner[0].endswith(b"."):
+            packages = _meanings(owner[0][:-1], code, imported)
+            known &= bool(packages)
+            found |= packages or named  # a module from somewhere, perhaps one that a string names
     return found, known
 
 

@@ -197,11 +197,21 @@ class SuiteIndex:
         return [one.suite if one.testpaths else one.suite._replace(testpaths=()) for one in every]
 
     def conftest_chain(self, path: str, has: Callable[[str], bool]) -> list[str]:
-        """The conftest.py files that apply to this file, nearest first. has: does this path exist?"""
-        suite = self.suite_of(path)
-        cut = set(_folders(suite.confcutdir)) if suite else set()
-        conftests = (posixpath.join(folder, "conftest.py") for folder in _folders(path) if folder not in cut)
+        """The conftest.py files that may apply to this file, nearest first. has: does this path exist?"""
+        limit = self.conftest_limit(posixpath.dirname(path))
+        above = set(_folders(limit)) if limit else set()
+        conftests = (posixpath.join(folder, "conftest.py") for folder in _folders(path) if folder not in above)
         return list(filter(has, conftests))
+
+    def conftest_limit(self, folder: str) -> str:
+        """The highest folder whose conftest.py may apply to tests in this one: that of the outermost suite that may
+        run them."""
+        around = self._folder(folder).around
+        limit = around[0].suite.confcutdir if around else ""
+        for outer in around[1:]:
+            if not outer.testpaths or outer.walks(folder):
+                limit = outer.suite.confcutdir
+        return limit
 
     def _folder(self, folder: str) -> _Folder:
         if folder not in self._folders:

@@ -26,11 +26,11 @@ def add(left: int, right: int) -> int:
 def show(cents: int) -> str:
     return f"{cents // 100}.{cents % 100:02}"
 ''',
-    "core/src/core/text.py": '''\
+    "core/src/core/text.py": """\
 def slug(name: str) -> str:
     return name.strip().lower().replace(" ", "-")
-''',
-    "core/tests/test_money.py": '''\
+""",
+    "core/tests/test_money.py": """\
 from core import money
 
 
@@ -40,14 +40,14 @@ def test_add():
 
 def test_show():
     assert money.show(1999) == "19.99"
-''',
-    "core/tests/test_text.py": '''\
+""",
+    "core/tests/test_text.py": """\
 from core.text import slug
 
 
 def test_slug():
     assert slug(" Blue Chair ") == "blue-chair"
-''',
+""",
 }
 
 
@@ -79,8 +79,8 @@ def sample_monorepo() -> dict[str, str]:
     files = {
         "README.md": "# A sample monorepo\n",
         "pyproject.toml": (
-            "[tool.pytest.ini_options]\n"
-            f"pythonpath = {roots!r}\n".replace("'", '"') + 'addopts = "--import-mode=importlib -q -p no:cacheprovider"\n'
+            f"[tool.pytest.ini_options]\npythonpath = {roots!r}\n".replace("'", '"')
+            + 'addopts = "--import-mode=importlib -q -p no:cacheprovider"\n'
         ),
         **CORE,
     }
@@ -95,8 +95,10 @@ def main() -> int:
         write(root, sample_monorepo())
         for command in ("init -q -b main", "add -A", "commit -q -m base", "switch -q -c change"):
             git(root, command)
-        print(f"A monorepo of {len(PROJECTS) + 1} projects, on a new branch. Somebody changes how amounts are shown:\n")
-        edit(root, "core/src/core/money.py", 'return f"{cents // 100}', "return f\"{cents / 100:.0f}")
+        print(
+            f"A monorepo of {len(PROJECTS) + 1} projects, on a new branch. Somebody changes how amounts are shown:\n"
+        )
+        edit(root, "core/src/core/money.py", 'return f"{cents // 100}', 'return f"{cents / 100:.0f}')
         run(root, "git diff --stat")
         run(root, "greenline affected --base main")
         run(root, "greenline why billing/tests/test_billing_service.py --base main")
@@ -132,7 +134,9 @@ def run(root: Path, command: str) -> int:
     """Run a command as a user would, with Greenline's own on the path; prints both."""
     print(f"$ {command}", flush=True)
     path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
-    code = subprocess.run(shlex.split(command), cwd=root, env=os.environ | {"PATH": path}, check=False).returncode
+    code = subprocess.run(
+        shlex.split(command), cwd=root, env=os.environ | {"PATH": path}, check=False
+    ).returncode
     print(flush=True)
     return code
 

@@ -85,7 +85,7 @@ def judge_data(found: Found, state: FileState, rules: DataRules) -> None:
     if declared or rules.no_effect(path):
         return
     folder = _owner(found, path)
-    readers = _near_readers(found, path) if folder is not None else []
+    readers = _far_readers(found, path) if folder is None else _near_readers(found, path)
     for reader in readers:
         found.seed(found.graph.node(reader), f"reads files of the kind of {path} near it")
     if mentioned or readers:
@@ -194,6 +194,18 @@ def _near_readers(found: Found, path: str) -> list[str]:
         words += [quote + parent + after for quote in "\"'/" for after in "\"'/"]
     pattern = (f":(glob){folder}/**/*.py",)
     return found.opened.workspace.grep(words, pattern)
+
+
+def _far_readers(found: Found, path: str) -> list[str]:
+    """Python files that spell both the ending of a data file and its folder, for data apart from all code."""
+    folder, ending = posixpath.basename(posixpath.dirname(path)), posixpath.splitext(path)[1]
+    if not folder or not ending:
+        return []
+    grep = found.opened.workspace.grep
+    spell_ending = set(grep([ending + quote for quote in "\"'"]))
+    return sorted(
+        spell_ending.intersection(grep([quote + folder + after for quote in "\"'/" for after in "\"'/"]))
+    )
 
 
 def _nearest(found: Found, folder: str) -> list[int]:

@@ -34,7 +34,9 @@ def only_fixtures(found: Found, path: str, old: bytes | None, new: bytes | None,
         for importer in sorted(_importers_by_name(found.graph, path)):
             found.seed(importer, f"imports {path}, which changed")
     if changed:
-        add_requesters(found, path, changed, read_fixtures(old), f"{', '.join(sorted(changed))} of {path} changed")
+        add_requesters(
+            found, path, changed, read_fixtures(old), f"{', '.join(sorted(changed))} of {path} changed"
+        )
     return bool(changed or helpers)
 
 
@@ -77,16 +79,29 @@ def add_requesters(found: Found, path: str, changed: set[str], before: FileFixtu
     while True:
         words = b"|".join(re.escape(name.encode()) for name in sorted(names))
         spelled = re.compile(rb"\b(?:%s|getfixturevalue)\b" % words)
-        for other in [other for other in waiting if names.intersection(asked) or spelled.search(sources[other])]:
+        for other in [
+            other for other in waiting if names.intersection(asked) or spelled.search(sources[other])
+        ]:
             files[other] = _fixtures_of(found, other, sources[other])
             waiting.discard(other)
         grown = names | {
-            fixture.name for facts in files.values() for fixture in facts.fixtures if names.intersection(fixture.requests)
+            fixture.name
+            for facts in files.values()
+            for fixture in facts.fixtures
+            if names.intersection(fixture.requests)
         }
+        grown |= {local for facts in files.values() for local, _, name in facts.imports if name in names}
         if grown == names:
             break
         names = grown
-    plugins = sorted({plugin for file, facts in files.items() for name in facts.plugins if (plugin := imported(file, name))})
+    plugins = sorted(
+        {
+            plugin
+            for file, facts in files.items()
+            for name in facts.plugins
+            if (plugin := imported(file, name))
+        }
+    )
     plugins += [plugin for plugin in loaded if plugin]
 
     def chain(test: str) -> list[str]:
@@ -116,5 +131,3 @@ def _importer_of(graph: Graph) -> Callable[[str, str], str | None]:
 def _fixtures_of(found: Found, path: str, source: bytes) -> FileFixtures:
     suite = found.graph.suites.suite_of(path)
     return read_fixtures(source, *((suite.python_functions, suite.python_classes) if suite else ()))
-
-

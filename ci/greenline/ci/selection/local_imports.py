@@ -16,6 +16,7 @@ from greenline.depgraph.resolve import Resolver, absolute
 from greenline.depgraph.scan import TYPE_CHECKING, import_lines
 from greenline.depgraph.snapshot import CONFTEST, LOCAL, nearest_conftest
 
+
 def stop_at_conftests(found: Found) -> set[int]:
     """The conftest.py files that the change reaches only through imports in fixtures; their requesters are added.
 
@@ -54,7 +55,7 @@ def _is_local(found: Found, node: int, reached: set[int], stops: set[int]) -> bo
     if source is None:
         return False
     hits = graph.dependencies(path, scan_version(source, path)) & reached
-    conftest = nearest_conftest(path, graph.node)
+    conftest = nearest_conftest(path, graph.node, graph.suites)
     if conftest in stops:
         hits.discard(conftest)  # judged by itself
     explained = set().union(*_targets_by_line(found, path, source).values())
@@ -92,5 +93,3 @@ def _targets_by_line(found: Found, path: str, source: bytes) -> dict[int, set[in
             for each in absolute(bare, graph.layout.package_of(path)):
                 targets.setdefault(line, set()).update(resolver.targets(each, folder))
     return targets
-
-
