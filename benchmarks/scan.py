@@ -2,8 +2,9 @@
 
     make bench-scan [ARGS="django==5.1.7 --folder ../monorepo"]
 
-Each tree is a line: the standard library of this Python, folders, and wheels that pip fetches into a temporary
-folder. Of every file the imports and their kinds are compared with what `ast` says, see tests/unit/test_scan.py.
+Each tree is a line: the standard library of this Python, folders, and wheels that pip fetches into a
+temporary folder. Of every file the imports and their kinds are compared with what `ast` says, see
+tests/unit/test_scan.py.
 
 - s: CPU time of one core for everything that the scanner does, files in memory
 - times: how much longer `ast.parse` alone takes, without a look at the tree
@@ -79,9 +80,7 @@ def measure(files: Iterable[Path]) -> Result:
         end = time.process_time()
         proven = import_statements.of_code(import_statements.split(data)) is not None
         wrong = tree is not None and imports_of(facts) != oracle(tree)
-        total += Result(
-            1, len(data), middle - start, end - middle, proven, tree is None, (str(file),) if wrong else ()
-        )
+        total += Result(1, len(data), middle - start, end - middle, proven, tree is None, (str(file),) if wrong else ())
     return total
 
 
@@ -97,9 +96,7 @@ def wheel(requirement: str, folder: Path) -> Path:
     return target
 
 
-def trees(
-    requirements: Sequence[str], folders: Sequence[Path], scratch: Path
-) -> Iterator[tuple[str, list[Path]]]:
+def trees(requirements: Sequence[str], folders: Sequence[Path], scratch: Path) -> Iterator[tuple[str, list[Path]]]:
     library = sorted(Path(sysconfig.get_path("stdlib")).rglob("*.py"))
     yield "standard library", [file for file in library if "site-packages" not in file.parts]
     for folder in folders:
@@ -110,9 +107,7 @@ def trees(
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Compare the scanner with ast.")
-    parser.add_argument(
-        "requirements", nargs="*", default=WHEELS, help="wheels to fetch, such as django==5.1.7"
-    )
+    parser.add_argument("requirements", nargs="*", default=WHEELS, help="wheels to fetch, such as django==5.1.7")
     parser.add_argument("--folder", type=Path, action="append", default=[], help="a folder of Python files")
     options = parser.parse_args()
     print(f"Python {sys.version.split()[0]}\n{HEADER}", flush=True)

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from guests import guest
+
 GREENLINE = Path(sys.executable).with_name("greenline")
-PYTEST = (sys.executable, "-m", "pytest")
 
 
 class Call(NamedTuple):
@@ -49,8 +50,9 @@ def surroundings(added: Mapping[str, str]) -> dict[str, str]:
 
 
 def run_pytest(folder: Path, *arguments: object, **environment: str) -> Call:
-    """`pytest` of this Python, with all outcomes in the summary."""
-    return call(folder, *PYTEST, "-rA", *arguments, **environment)
+    """pytest in an environment where greenline is not, but on the PATH; all outcomes are in its summary."""
+    path = f"{GREENLINE.parent}{os.pathsep}{os.environ['PATH']}"
+    return call(folder, guest(), "-m", "pytest", "-rA", *arguments, **{"PATH": path, **environment})
 
 
 def run_affected(folder: Path, *arguments: object, **environment: str) -> Call:

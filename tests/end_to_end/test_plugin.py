@@ -87,9 +87,7 @@ def test_nothing_is_affected(changed: Repository) -> None:
     assert run_affected(changed.root, "--collect-only").code == 0
 
 
-@pytest.mark.parametrize(
-    "named", ["tests/test_b.py", "tests/test_b.py::test_b", "--pyargs tests.test_b::test_b"]
-)
+@pytest.mark.parametrize("named", ["tests/test_b.py", "tests/test_b.py::test_b", "--pyargs tests.test_b::test_b"])
 def test_a_named_file_that_is_not_affected_is_left_out(changed: Repository, named: str) -> None:
     done = run_affected(changed.root, *named.split())
     assert (done.code, done.passed) == (0, set())
@@ -135,9 +133,7 @@ def test_a_superset_is_told_in_header_and_summary(repository: Repository) -> Non
         ("echo '{\"version\": 99}'", "update the older one"),
     ],
 )
-def test_without_an_answer_everything_runs(
-    changed: Repository, tmp_path: Path, greenline: str, says: str
-) -> None:
+def test_without_an_answer_everything_runs(changed: Repository, tmp_path: Path, greenline: str, says: str) -> None:
     changed.write({"tests/test_b.py": "def test_b(): pass\n"})
     command = greenline if greenline.startswith("/") else str(script(tmp_path / "greenline", greenline))
     done = run_affected(changed.root, "-q", GREENLINE=command)
@@ -149,9 +145,7 @@ def test_without_an_answer_everything_runs(
 def test_a_wrong_base_is_wrong_usage(changed: Repository) -> None:
     done = run_affected(changed.root, "--affected-base", "no-such-branch")
     assert (done.code, done.out) == (pytest.ExitCode.USAGE_ERROR, "")
-    assert done.err.startswith(
-        "ERROR: --affected-base no-such-branch: git knows no commit 'no-such-branch'\n"
-    )
+    assert done.err.startswith("ERROR: --affected-base no-such-branch: git knows no commit 'no-such-branch'\n")
 
 
 def test_a_base_that_is_given(changed: Repository) -> None:
@@ -172,12 +166,11 @@ def test_unasked_it_does_nothing(changed: Repository) -> None:
     test = """
 import sys
 def test_a():
-    assert [name for name in sys.modules if name.startswith("pytest_greenline.")] == ["pytest_greenline.plugin"]
+    loaded = [name for name in sys.modules if name.startswith("pytest_greenline.")]
+    assert loaded == ["pytest_greenline.plugin"]
 """
     changed.write({"tests/test_a.py": test})
-    done = run_pytest(
-        changed.root, "tests/test_a.py", "--affected-base", "main", GREENLINE="/nowhere/greenline"
-    )
+    done = run_pytest(changed.root, "tests/test_a.py", "--affected-base", "main", GREENLINE="/nowhere/greenline")
     assert done.code == 0
     assert "greenline:" not in done.out
 
@@ -230,15 +223,14 @@ class Item(pytest.Item):
 
 
 def test_files_that_are_no_python(repository: Repository) -> None:
-    ini = "[pytest]\npythonpath = .\naddopts = --doctest-glob=*.rst\n"
-    one, other = ">>> 1 + 1\n2\n", ">>> 1 + 2\n'wrong'\n"
-    change(
-        repository,
-        {"pytest.ini": ini, "docs/one.rst": one, "docs/other.rst": other},
-        {"docs/one.rst": f"New.\n\n{one}"},
-    )
+    files = {
+        "pytest.ini": "[pytest]\npythonpath = .\naddopts = --doctest-glob=*.rst\n",
+        "guide/one.rst": ">>> from app.a import VALUE\n>>> VALUE > 0\nTrue\n",
+        "guide/other.rst": ">>> 'wrong'\n'right'\n",
+    }
+    change(repository, files, {"app/a.py": "VALUE = 2\n"})
     done = run_affected(repository.root)
-    assert (done.code, done.passed) == (0, {"docs/one.rst::one.rst"})
+    assert (done.code, done.passed) == (0, {"guide/one.rst::one.rst", "tests/test_a.py::test_a"})
 
 
 def test_a_suite_deep_in_a_repository_behind_a_link(repository: Repository, tmp_path: Path) -> None:
@@ -272,37 +264,31 @@ def test_last_failed_and_collect_only(changed: Repository) -> None:
 @pytest.mark.parametrize(
     ("version", "requirement"), [("3.9", "pytest==7.0.*"), ("3.12", "pytest==8.0.*"), ("3.13", "pytest")]
 )
-def test_an_environment_without_greenline(changed: Repository, version: str, requirement: str) -> None:
-    python = guest(version, requirement) / "bin" / "python"
-    everything = call(changed.root, python, "-m", "pytest", "-q", "--affected", PATH=os.defpath)
-    assert everything.code == pytest.ExitCode.INTERRUPTED  # tests/test_b.py raises
-    assert "there is no greenline command" in everything.out
-
+def test_other_pythons_and_versions_of_pytest(changed: Repository, version: str, requirement: str) -> None:
+    python = guest(version, requirement)
     path = f"{GREENLINE.parent}{os.pathsep}{os.environ['PATH']}"
     tests = "from app.a import VALUE\ndef test_one(): assert VALUE\ndef test_two(): assert {}\n"
-    changed.write({"tests/sub/test_c.py": tests.format(1)})
+    changed.write({"tests/sub/test_c.py": tests.format(1), "tests/slow/conftest.py": BOOM})
+    changed.write({"tests/slow/test_d.py": BOOM})
     changed.commit()
     changed.write({"tests/sub/test_c.py": tests.format(2)})
-    options = [
-        "-rA",
-        "--strict-markers",
-        "--affected",
-        "--affected-base",
-        "topic",
-        "tests",
-        "tests/test_b.py",
-    ]
-    done = call(changed.root, python, "-m", "pytest", *options, PATH=path)
+    options = ["-rA", "--strict-markers", "--affected", "--affected-base", "topic"]
+    done = call(changed.root, python, "-m", "pytest", *options, "tests/sub", "tests/test_b.py", PATH=path)
     assert (done.code, done.passed) == (0, {"tests/sub/test_c.py::test_two"})
-    assert f"Python {version}." in done.out and "1 of 3 test files affected" in done.out
+    assert f"Python {version}." in done.out and "1 of 4 test files affected" in done.out
     changed.git("checkout", "--quiet", "--", ".")
     done = call(changed.root, python, "-m", "pytest", *options, PATH=path)
     assert (done.code, done.passed) == (0, set())
 
 
-def test_the_interpreter_of_the_tests_may_have_greenline_without_its_script(
-    changed: Repository, tmp_path: Path
-) -> None:
+def test_without_a_greenline_command_everything_runs(changed: Repository) -> None:
+    changed.write({"tests/test_b.py": "def test_b(): pass\n"})
+    done = run_affected(changed.root, "-q", PATH=os.defpath)
+    assert (done.code, done.passed) == (0, {"tests/test_a.py::test_a", "tests/test_b.py::test_b"})
+    assert "there is no greenline command" in done.out
+
+
+def test_the_python_of_the_tests_may_have_greenline_without_its_script(changed: Repository, tmp_path: Path) -> None:
     python = script(tmp_path / "bin" / "python", f'exec "{sys.executable}" "$@"')
     code = f"import sys; sys.executable = {str(python)!r}; import pytest; pytest.main(['-rA', '--affected'])"
     done = call(changed.root, sys.executable, "-c", code, PATH=os.defpath)

@@ -315,7 +315,7 @@ CLOSED = {
 
 @pytest.mark.parametrize("name", CLOSED)
 def test_closure(name: str) -> None:
-    assert closure(FIXTURES, [name]) == set(CLOSED[name].split())
+    assert closure(FIXTURES, [name]) == frozenset(CLOSED[name].split())
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from greenline.depgraph import cachefile
 from greenline.depgraph.embedded import python_of
@@ -55,7 +55,7 @@ class FactStore:
                 file = cachefile.read(path)
                 try:
                     if file is not None:
-                        self._known |= file.load("facts")  # type: ignore[arg-type]
+                        self._known |= cast("dict[str, tuple[object, ...]]", file.load("facts"))
                         self._packs.append(path)
                 except (cachefile.Corrupted, ValueError, EOFError, TypeError):
                     cachefile.remove(path)

@@ -71,7 +71,7 @@ def _string(quote: str, other: str) -> str:
         string = rf"{other}(?!{other}{other})[^'\"\\{{}}\n]*{other}{in_field}"
         expression = rf"(?: [^'\"\\{{}}\#{newline}]++ | {string} )*+"
         field = rf"""
-            \{{ (?: [\w.]+ (?:![rsa])? : (?: [^'\"\\{{}}{newline}]++ | \{{[\w.]+\}} )*
+            \{{ (?: [\w.]+ (?:\([\w.]*\))? (?:![rsa])? : (?: [^'\"\\{{}}{newline}]++ | \{{[\w.]+\}} )*
                   | {expression} (?: \{{ {expression} \}} {expression} )*+ ) \}}"""
         text = rf"[^{quote}\\{newline}{{}}]++ | \\(?:[^{{}}]|(?=[{{}}])) | \{{\{{ | \}}\}}"
         return f"(?: {text} | {field} {in_text} )*+"
@@ -86,9 +86,7 @@ def _string(quote: str, other: str) -> str:
 
 # The two control characters never occur in valid code. With them the engine looks for the first character
 # of a token in a bit set, which is twice as fast as to compare with three characters.
-TOKEN = _verbose(
-    rf"({_string(chr(34), chr(39))} | \#[^\n]* | {_string(chr(39), chr(34))} | \x01 | \x7f)", re.DOTALL
-)
+TOKEN = _verbose(rf"({_string(chr(34), chr(39))} | \#[^\n]* | {_string(chr(39), chr(34))} | \x01 | \x7f)", re.DOTALL)
 
 
 class Code(NamedTuple):
@@ -133,10 +131,8 @@ _SPLIT_INDENT = re.compile(rb"\n[ \t]*\f[ \t\f]*[^ \t\f\n]")
 _TO_SPACES = bytes.maketrans(b',()"', b"    ")
 
 _CHECK = _verbose(r'[ \t]*(not[ \t]+)?(?:\w+\.)*TYPE_CHECKING[ \t]*:[ \t\f"]*\Z')
-_PLATFORM = _verbose(
-    r"[ \t]*(?:not[ \t]+)?(?:sys\.(?:platform|version_info|hexversion)|os\.name|platform\.\w+)\b"
-)
-_JUDGE = _verbose(r"TYPE_CHECKING|platform|version_info|hexversion|\bos\b|[\x80-\xff]")
+_PLATFORM = _verbose(r"\b(?:platform|version_info|hexversion)\b | \bos[ \t\f]*\.[ \t\f]*name\b")
+_UNCLEAR = _verbose(r"TYPE_CHECKING | \bos\b(?![ \t\f]*\.) | [\x80-\xff]")
 
 
 def of_code(code: Code) -> Statements | None:
@@ -228,13 +224,13 @@ def _condition(text: bytes) -> tuple[int, int]:
     """What the condition of a header adds to its body, and to its else."""
     if check := _CHECK.match(text):
         return (0, _CHECKING) if check[1] else (_CHECKING, 0)
-    if _brackets(text, 0, len(text)):
-        return _UNSURE, _UNSURE  # it goes on in the next line
-    if not _JUDGE.search(text):
+    if _UNCLEAR.search(text) or _brackets(text, 0, len(text)):
+        return _UNSURE, _UNSURE
+    if not _PLATFORM.search(text):
         return 0, 0
-    if _PLATFORM.match(text) and b"TYPE_CHECKING" not in text:
-        return _GUARDED, _GUARDED
-    return _UNSURE, _UNSURE
+    if text.rstrip(b' \t\f"')[-1:] != b":":
+        return _UNSURE, _UNSURE  # the word may stand in a body on the same line
+    return _GUARDED, _GUARDED
 
 
 def _expand(statements: Sequence[tuple[bytes, bytes, bytes]]) -> list[str]:
@@ -351,9 +347,7 @@ def of_anything(source: bytes) -> Statements:
     """The names after every ``import``, in strings and comments too: never less than is imported."""
     found = []
     for dots, base, listed, plain in _ANYWHERE.findall(source.replace(b"\\\n", b" ")):
-        words = [
-            word.decode(errors="replace") for word in _ANY_NAME.findall(_COMMENT.sub(b"", listed or plain))
-        ]
+        words = [word.decode(errors="replace") for word in _ANY_NAME.findall(_COMMENT.sub(b"", listed or plain))]
         prefix = (dots + base).decode(errors="replace")
         if prefix and not prefix.endswith("."):
             prefix += "."

@@ -193,7 +193,9 @@ def _read_pyproject(data: bytes) -> _Manifest:
     roots: list[str] = []
     roots += _texts(_table(tool, "setuptools", "packages", "find").get("where"))
     roots += _texts(list(_table(tool, "setuptools", "package-dir").values()))
-    roots += _texts([item.get("from") for item in poetry.get("packages", []) if isinstance(item, dict)])
+    packages = poetry.get("packages")
+    for item in packages if isinstance(packages, list) else []:
+        roots += _texts(item.get("from")) if isinstance(item, dict) else []
     for target in [hatch, *_table(hatch, "targets").values()]:
         if isinstance(target, dict):
             roots += _texts(target.get("dev-mode-dirs"))

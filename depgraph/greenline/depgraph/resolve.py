@@ -50,7 +50,7 @@ class Resolver:
         if plain is _UNSEEN:
             plain = self._resolve_plain(name)
         if plain is not None:
-            return plain  # type: ignore[return-value]
+            return plain
         key = (folder, name)
         found = self._by_folder.get(key)
         if found is None:
@@ -77,7 +77,7 @@ class Resolver:
         if above is None or (definers and (len(definers) > 1 or definers[0].loose)):
             plain = None
         else:
-            plain = above + (definers[0].node,) if definers else above  # type: ignore[operator]
+            plain = above + (definers[0].node,) if definers else above
         self._plain[name] = plain
         return plain
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import marshal
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from greenline.depgraph import cachefile
 from greenline.depgraph.cachefile import CacheFile
@@ -247,24 +247,22 @@ def build(
                 known.append(node)
     _, path_blob, path_offsets = StringTable.pack(paths)
     importer_offsets, importer_values = Lists.pack(importers)
+    meta = Meta(
+        anchor,
+        config,
+        tuple(sorted(layout.packages)),
+        tuple(sorted(layout.roots)),
+        tuple(sorted(layout.entry_points.items())),
+        tuple(sorted(layout.scripts.items())),
+        tuple(sorted(layout.aliases.items())),
+        tuple(sorted(configs.items())),
+        tuple(tuple(suite) for suite in suites),
+        tuple(generators),
+        tuple(suite_errors),
+    )
+    plain_meta: Any = tuple(meta)  # marshal takes no named tuples
     sections = {
-        "meta": marshal.dumps(
-            tuple(
-                Meta(
-                    anchor,
-                    config,
-                    tuple(sorted(layout.packages)),
-                    tuple(sorted(layout.roots)),
-                    tuple(sorted(layout.entry_points.items())),
-                    tuple(sorted(layout.scripts.items())),
-                    tuple(sorted(layout.aliases.items())),
-                    tuple(sorted(configs.items())),
-                    tuple(tuple(suite) for suite in suites),
-                    tuple(generators),
-                    tuple(suite_errors),
-                )
-            )
-        ),
+        "meta": marshal.dumps(plain_meta),
         "paths": path_blob,
         "paths.offsets": path_offsets,
         "flags": flags.tobytes(),

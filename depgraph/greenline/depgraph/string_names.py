@@ -52,21 +52,16 @@ def _verbose(pattern: str) -> re.Pattern[bytes]:
 # -- views -----------------------------------------------------------------------------------------------
 
 _HASH = ord("#")
-_BLANK = b" \t\f\n\\rbufRBUF"  # what may stand between two literals that make one string
 _NOT_AFTER_DOCSTRING = (b")", b"]", b"}", b",", b".", b"%", b"+")
-_NEIGHBOURS = re.compile(rb'"[ \t\f\n]*[rbufRBUF]{0,2}"')
+_NEIGHBOURS = re.compile(rb'"(?=[ \t\f\n]*[rbufRBUF]{0,2}")')
 _FIELD = re.compile(rb"""\{[^{}"'\n]*+["'][^{}\n]*+\}""")
-_CODE_IMPORT = _verbose(
-    r"""[\n;:"'][ \t]*((?:from[ \t]+[\w.]+[ \t]+)?import\b(?:[ \t]*\([^)]*\)|[ \t]+[^\n;"'\\]*))"""
-)
+_CODE_IMPORT = _verbose(r"""[\n;:"'][ \t]*((?:from[ \t]+[\w.]+[ \t]+)?import\b(?:[ \t]*\([^)]*\)|[ \t]+[^\n;"'\\]*))""")
 # The last line's identifiers make a file an importing one.
 _HINT = _verbose(
     r"""_(?: _(?:path|doc|getattr|all|file)__
     | _import__ | modules? | plugins | APPS | structure | tasks(?<=autodiscover_tasks) )\b"""
 )
-_IMPORTING_HINTS = frozenset(
-    (b"__import__", b"_module", b"_modules", b"_plugins", b"_APPS", b"_structure", b"_tasks")
-)
+_IMPORTING_HINTS = frozenset((b"__import__", b"_module", b"_modules", b"_plugins", b"_APPS", b"_structure", b"_tasks"))
 
 
 def views_of_text(source: bytes) -> Views:
@@ -85,17 +80,21 @@ def views_of_code(source: bytes, code: Code, other_words: bool) -> Views:
     fields = _FIELD.findall(strings)
     if fields:
         strings += b"\n".join(fields).replace(b'"', b'"\n"').replace(b"'", b"'\n'")
-    if _NEIGHBOURS.search(text):
-        strings += b"\n".join(_concatenated(parts))
+    strings += b"\n".join(_concatenated(text, parts))
     scripts = _scripts(parts) if b"import " in strings else b""
     return Views(source, text, strings, scripts, set(_HINT.findall(text)), other_words)
 
 
-def _concatenated(parts: list[bytes]) -> list[bytes]:
+def _concatenated(text: bytes, parts: list[bytes]) -> list[bytes]:
+    """What consecutive literals make, where it may be a name; also where a new statement starts between them."""
     strings: list[bytes] = []
-    run, last = b"", -2
-    for index in [index for index, gap in enumerate(parts[2:-1:2]) if not gap.strip(_BLANK)]:
-        if last != index - 1:
+    run = b""
+    at = index = 0  # the place in the code, and the number of the literal that starts there
+    last = -2
+    for match in _NEIGHBOURS.finditer(text):
+        index += text.count(b'"', at, match.start())
+        at = match.start()
+        if index != last + 1:
             strings.append(run)
             run = _content(parts[2 * index + 1])
         run += _content(parts[2 * index + 3])
@@ -275,7 +274,7 @@ def _meanings(name: bytes, code: bytes, imported: str) -> set[bytes]:
     first, dot, rest = name.partition(b".")
     if not first:
         return set()
-    aliased = re.findall(rb"([\w.]+)[ \t\f]+as[ \t\f]+%b\b" % first, code)
+    aliased = re.findall(rb"(?<![\w.])([\w.]++)[ \t\f]+as[ \t\f]+%b\b" % first, code)
     ends = {each.rpartition(b".")[2].decode() for each in (first, *aliased)}
     found = {each.encode() + dot + rest for each in names if each.rpartition(".")[2] in ends}
     return found | ({name} if name.decode() in names else set())

@@ -47,7 +47,10 @@ class Folders:
 
     def _anything_is_collected(self) -> bool:
         """Does a plugin or conftest.py collect what pytest itself does not?"""
-        hooks = (getattr(self._config.hook, f"pytest_collect_{what}", None) for what in ("file", "directory"))
+        hooks = (
+            getattr(self._config.pluginmanager.hook, f"pytest_collect_{what}", None)
+            for what in ("file", "directory")
+        )
         collectors = (impl.function for hook in hooks if hook for impl in hook.get_hookimpls())
         return not all(function.__module__.startswith("_pytest.") for function in collectors)
 

@@ -1,0 +1,67 @@
+"""Work on many items in forked processes, where that is possible and worth it."""
+
+from __future__ import annotations
+
+import marshal
+import os
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+FORK_FROM = 400  # items; below, a second process costs more than it saves
+MOST_PROCESSES = 8
+
+
+def map_shares(work: Callable[[list[Item]], list[Result]], items: Sequence[Item]) -> list[Result]:
+    """``work`` on the items, in shares; the results in the items' order.
+
+    ``work`` takes a list and returns a list of the same length, of values that marshal takes. A child that dies is
+    replaced by this process.
+    """
+    count = min(_cpus(), MOST_PROCESSES) if len(items) >= FORK_FROM and hasattr(os, "fork") else 1
+    shares = [list(items[start::count]) for start in range(count)]
+    children = [_start(work, share) for share in shares[1:]]
+    results = [work(shares[0])]
+    for share, (pid, pipe) in zip(shares[1:], children, strict=True):
+        results.append(_collect(pid, pipe, len(share)) or work(share))
+    merged: list[Result] = [None] * len(items)  # type: ignore[list-item]
+    for start, result in enumerate(results):
+        merged[start::count] = result
+    return merged
+
+
+def _start(work: Callable[[list[Item]], list[Result]], share: list[Item]) -> tuple[int, int]:
+    """Fork a child that writes its results to a pipe: (its pid, the pipe's reading end)."""
+    out, into = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            os.close(out)
+            with open(into, "wb") as pipe:
+                pipe.write(marshal.dumps(work(share)))
+            status = 0
+        finally:
+            os._exit(status)  # no cleanup of the parent's state in the child
+    os.close(into)
+    return pid, out
+
+
+def _collect(pid: int, pipe: int, count: int) -> list[Result] | None:
+    """A child's results, or None when it died."""
+    with open(pipe, "rb") as stream:
+        data = stream.read()
+    _, status = os.waitpid(pid, 0)
+    try:
+        found = marshal.loads(data) if status == 0 else None
+    except (ValueError, EOFError, TypeError):
+        return None
+    return found if isinstance(found, list) and len(found) == count else None
+
+
+def _cpus() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
