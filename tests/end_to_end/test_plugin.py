@@ -83,7 +83,7 @@ def test_nothing_is_affected(changed: Repository) -> None:
     done = run_affected(changed.root, "-q")
     assert (done.code, done.passed) == (0, set())
     assert "no test is affected" in done.out
-    assert run_affected(changed.root, "-n", 2).code == 0
+    assert run_affected(changed.root, "-n", 1).code == 0
     assert run_affected(changed.root, "--collect-only").code == 0
 
 
@@ -101,7 +101,7 @@ def test_named_files_and_folders_that_are_affected_run(changed: Repository) -> N
     assert (done.code, done.passed) == (0, {"tests/test_a.py::test_a"})
 
 
-@pytest.mark.parametrize("options", [[], ["-n", "2"]])
+@pytest.mark.parametrize("options", [[], ["-n", "1"]])
 def test_what_the_user_takes_away_is_no_empty_selection(changed: Repository, options: list[str]) -> None:
     done = run_affected(changed.root, "-k", "nothing_like_it", *options)
     assert done.code == pytest.ExitCode.NO_TESTS_COLLECTED

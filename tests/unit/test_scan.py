@@ -598,9 +598,7 @@ IMPORTS = st.one_of(
         NAMES,
         st.sampled_from(["p", "p, q as r", "(p)", "(p,\n q, # '\n)", "p,\\\n q", "(\n\n  p as\n r\n)"]),
     ),
-    st.sampled_from(
-        ["from . import a", "from.import(a)", "import a; import b", "z = 1; import c;", "import\\\n d"]
-    ),
+    st.sampled_from(["from . import a", "from.import(a)", "import a; import b", "z = 1; import c;", "import\\\n d"]),
 )
 QUOTES = ["'", '"', "'''", '"""']
 STRINGS = st.builds(
@@ -608,9 +606,7 @@ STRINGS = st.builds(
     st.sampled_from(["", "r", "b", "f", "rf"]),
     st.sampled_from(QUOTES),
     st.lists(
-        st.sampled_from(
-            ["import s", "#", "x.y", "{{", "{z}", "{z:#x}", "\\\n", "\\'", '\\"', "'", '"', "{z['k']}"]
-        )
+        st.sampled_from(["import s", "#", "x.y", "{{", "{z}", "{z:#x}", "\\\n", "\\'", '\\"', "'", '"', "{z['k']}"])
     ).map("".join),
 ).filter(lambda string: parsed(string) is not None)
 OTHERS = st.one_of(
@@ -627,8 +623,6 @@ OTHERS = st.one_of(
             "match = {\ncase: (\n)}",
             "\f",
             "",
-        ]
-        + [
             "f(lambda: {1: 2},\n  if_=3)",
             "importlib.import_module(v)",
             "from_ = import_ = 1",
@@ -644,9 +638,19 @@ CONDITIONS = st.sampled_from(
         "not TYPE_CHECKING",
         "TYPE_CHECKING and x",
         "TYPE_CHECKING or x",
+        "not (x or TYPE_CHECKING)",
+        "(\n TYPE_CHECKING)",
+        "(x and\n sys.platform)",
+        "sys.platform == 'x'",
+        "x and os.name",
+        "x[\n1]",
+        "sys.version_info > (3,)",
+        "platform.system() and TYPE_CHECKING",
+        "x.platform",
+        "os.path.name",
+        "f(name=os)",
+        "f'{x}'",
     ]
-    + ["not (x or TYPE_CHECKING)", "(\n TYPE_CHECKING)", "sys.platform == 'x'", "x and os.name", "x[\n1]"]
-    + ["sys.version_info > (3,)", "platform.system() and TYPE_CHECKING", "x.platform", "f(name=os)", "f'{x}'"]
 )
 
 
@@ -654,7 +658,7 @@ def suites(statements: st.SearchStrategy[list[str]]) -> st.SearchStrategy[list[s
     """Lines of compound statements around given statements."""
 
     def indented(header: str, body: list[str], space: str) -> list[str]:
-        return [header, *(space + line for line in body or ["pass"]), *([] if body else [])]
+        return [header, *(space + line for line in body)]
 
     body = statements.map(lambda lines: [*lines, "pass"])
     space = st.sampled_from([" ", "    ", "\t"])
@@ -669,8 +673,10 @@ def suites(statements: st.SearchStrategy[list[str]]) -> st.SearchStrategy[list[s
                 "for x in y:",
                 "while x:",
                 "with x:",
+                "if x:  # import y",
+                "async def f(): # '",
+                "def f(x='''\ndef g():''') :",
             ]
-            + ["if x:  # import y", "async def f(): # '", "def f(x='''\ndef g():''') :"]
         ),
         body,
         space,
@@ -722,10 +728,7 @@ def test_generated_files(lines: list[str], newline: str, end: str) -> None:
         st.tuples(
             st.integers(0, 10_000),
             st.integers(0, 3),
-            st.sampled_from(
-                list("'\"#\\\n\t ()[]{}:;,=f\f\r\0\x01")
-                + ["import a", "'''", '"""', "if x:", "\u00e9", "from"]
-            ),
+            st.sampled_from([*"'\"#\\\n\t ()[]{}:;,=f\f\r\0\x01", "import a", "'''", '"""', "if x:", "\u00e9", "from"]),
         ),
         min_size=1,
         max_size=4,

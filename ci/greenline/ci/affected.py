@@ -11,7 +11,7 @@ from greenline.ci.selection.select import SelectedTest, Selection, select
 from greenline.depgraph import config as configuration
 from greenline.depgraph.errors import GreenlineError
 from greenline.depgraph.index import Opened, Progress, list_tests, open_change
-from greenline.depgraph.snapshot import TEST
+from greenline.depgraph.linking import TEST
 from greenline.depgraph.suites import SuiteIndex
 from greenline.depgraph.workspace import ABSENT, GitError, NotARepository, Workspace, find, walk
 

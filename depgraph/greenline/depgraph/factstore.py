@@ -18,7 +18,6 @@ from greenline.depgraph.scan import Facts, scan
 
 DOCTESTS = 128
 """Bit of Facts.flags, besides the scanner's own: the file holds a ``>>>``."""
-FORK_FROM = 400  # files; below, a second process costs more than it saves
 PACKS = 6  # how many packs may lie in the folder
 
 
@@ -60,18 +59,18 @@ class FactStore:
                 except (cachefile.Corrupted, ValueError, EOFError, TypeError):
                     cachefile.remove(path)
 
-    def facts(
-        self, jobs: Sequence[Job], read: Reader, progress: Callable[[int, int], None] | None = None
-    ) -> list[Facts]:
+    def facts(self, jobs: Sequence[Job], read: Reader) -> list[Facts]:
         """The facts of each job, in order. A file that cannot be read counts as broken, never as empty."""
         keys = [job.key for job in jobs]
-        missing = list(
-            {key: job for key, job in zip(keys, jobs, strict=True) if key not in self._known}.values()
-        )
-        for job, fields in zip(missing, _scan_all(missing, read, progress), strict=True):
+        unknown = {key: job for key, job in zip(keys, jobs, strict=True) if key not in self._known}
+        for (key, job), data in zip(unknown.items(), read(list(unknown.values())), strict=True):
+            self._known[key] = tuple(scan_version(data, job.path))
+        return [Facts(*cast("tuple[str]", self._known[key])) for key in keys]
+
+    def add(self, jobs: Iterable[Job], facts: Iterable[tuple[object, ...]]) -> None:
+        """Take over what another process found."""
+        for job, fields in zip(jobs, facts, strict=True):
             self._known[job.key] = fields
-        known = self._known
-        return [Facts(*known[key]) for key in keys]  # type: ignore[arg-type]
 
     def save(self, jobs: Iterable[Job], merge: bool) -> None:
         """Keep the facts of these jobs in a new pack; ``merge`` lets it replace all packs that were read."""
@@ -95,69 +94,3 @@ def scan_version(data: bytes | None, path: str) -> Facts:
         return scan(b"\0unreadable")
     facts = scan(python_of(path, data), path.endswith("__init__.py"))
     return facts._replace(flags=facts.flags | DOCTESTS) if b">>>" in data else facts
-
-
-def _scan_all(
-    jobs: list[Job], read: Reader, progress: Callable[[int, int], None] | None
-) -> list[tuple[object, ...]]:
-    """Scan in this process and, for many files, in forked ones as well."""
-    workers = min(_cpus(), 8) if len(jobs) >= FORK_FROM and hasattr(os, "fork") else 1
-    shares = [jobs[start::workers] for start in range(workers)]
-    children = [(share, *_start(share, read)) for share in shares[1:]]
-    results = [_scan_share(shares[0], read, progress)]
-    for share, pid, pipe in children:
-        results.append(_collect(pid, pipe, len(share)) or _scan_share(share, read, None))
-    merged: list[tuple[object, ...]] = [()] * len(jobs)
-    for start, result in enumerate(results):
-        merged[start::workers] = result
-    return merged
-
-
-def _scan_share(
-    share: list[Job], read: Reader, progress: Callable[[int, int], None] | None
-) -> list[tuple[object, ...]]:
-    found = []
-    for job, data in zip(share, read(share), strict=True):
-        found.append(tuple(scan_version(data, job.path)))
-        if progress and len(found) % 256 == 0:
-            progress(len(found), len(share))
-    return found
-
-
-def _start(share: list[Job], read: Reader) -> tuple[int, int]:
-    """Fork a child that scans a share and writes it to a pipe: (its pid, the pipe's reading end)."""
-    import marshal
-
-    out, into = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            os.close(out)
-            with open(into, "wb") as pipe:
-                pipe.write(marshal.dumps(_scan_share(share, read, None)))
-            status = 0
-        finally:
-            os._exit(status)  # no cleanup of the parent's state in the child
-    os.close(into)
-    return pid, out
-
-
-def _collect(pid: int, pipe: int, count: int) -> list[tuple[object, ...]] | None:
-    """A child's answer, or None when it died."""
-    import marshal
-
-    with open(pipe, "rb") as stream:
-        data = stream.read()
-    _, status = os.waitpid(pid, 0)
-    try:
-        found = marshal.loads(data) if status == 0 else None
-    except (ValueError, EOFError, TypeError):
-        return None
-    return found if isinstance(found, list) and len(found) == count else None
-
-
-def _cpus() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -10,18 +10,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from greenline.depgraph.layout import ModuleName
-from greenline.depgraph.resolve import Definer, Modules, Resolver
+from greenline.depgraph.linking import CONFTEST, TEST, Linker
+from greenline.depgraph.resolve import Definer, Modules
 from greenline.depgraph.scan import Facts
-from greenline.depgraph.snapshot import (
-    CONFTEST,
-    TEST,
-    ScriptPaths,
-    Snapshot,
-    dependencies,
-    file_flags,
-    mentioned,
-    nearest_conftest,
-)
+from greenline.depgraph.snapshot import Snapshot
 from greenline.depgraph.suites import Suite, SuiteIndex
 
 
@@ -171,13 +163,11 @@ class Graph:
 
     def dependencies(self, path: str, facts: Facts) -> set[int]:
         """The nodes that a file with these facts depends on."""
-        names = mentioned(facts, path, self.layout)
-        targets = dependencies(names, path, Resolver(self.modules()), self.node, self.layout)
-        scripts = ScriptPaths(self.path(node) for node in range(len(self)))
-        targets.update(scripts.nodes(facts.script_paths(), path, self.node))
-        if self.flags(self.node(path)) & (TEST | CONFTEST):
-            targets.add(nearest_conftest(path, self.node, self.suites))
-        return targets - {-1, self.node(path)}
+        return self._linker().link(path, facts).targets
+
+    def _linker(self) -> Linker:
+        paths = (self.path(node) for node in range(len(self)))
+        return Linker(self.layout, self.modules(), self.node, self.suites, paths, self._cut, self.path)
 
     def names(self, path: str) -> list[ModuleName]:
         return self.layout.names(path)
@@ -192,10 +182,9 @@ class Graph:
         new_names = self._new_names(added)
         for node, (name, root, loose) in new_names:
             self._names.setdefault(name, []).append(Definer(node, root, loose))
-        resolver = Resolver(self.modules())
-        scripts = ScriptPaths(self.path(node) for node in range(len(self)))
+        linker = self._linker()
         for version in versions:
-            self._lay_file(version, resolver, scripts)
+            self._lay_file(version, linker)
         # Files that did not change depend on a new module as soon as they mention its name.
         for node, (name, _, _) in new_names:
             self._add_importers(node, self._old_mentions(name))
@@ -228,29 +217,17 @@ class Graph:
                     found += [(node, name) for name in self.layout.names(path) if name not in known]
         return found
 
-    def _lay_file(self, version: Version, resolver: Resolver, scripts: ScriptPaths) -> None:
+    def _lay_file(self, version: Version, linker: Linker) -> None:
+        """The links of both of a file's states count."""
         path, node = version.path, self.node(version.path)
-        flags = 0
-        targets: set[int] = set()
-        names: dict[str, None] = {}
-        for facts in version.facts:
-            flags |= file_flags(path, facts, self.suites)
-            own = mentioned(facts, path, self.layout)
-            names |= dict.fromkeys(own)
-            targets |= dependencies(own, path, resolver, self.node, self.layout)
-            targets.update(scripts.nodes(facts.script_paths(), path, self.node))
-        if version.link:
-            targets.add(self.node(version.link))
-        if flags & (TEST | CONFTEST):
-            targets.add(nearest_conftest(path, self.node, self.suites))
-        targets -= {-1, node}
-        if self._cut is not None:
-            targets = {target for target in targets if not self._cut(path, self.path(target))}
-        self._flags[node] = flags
-        self._dependencies[node] = targets
-        for target in sorted(targets):
+        links = [linker.link(path, facts, version.link) for facts in version.facts]
+        self._dependencies[node] = set().union(*(link.targets for link in links))
+        self._flags[node] = 0
+        for link in links:
+            self._flags[node] |= link.flags
+        for target in sorted(self._dependencies[node]):
             self._importers.setdefault(target, []).append(node)
-        for name in names:
+        for name in dict.fromkeys(name for link in links for name in link.names):
             self._mentions.setdefault(name, []).append(node)
 
     def _old_mentions(self, name: str) -> set[int]:

@@ -1,34 +1,35 @@
 """How healthy the import graph is: its cycles, its hubs, and what each import costs in tests.
 
-:func:`read` gives the graph of the work tree, with the names in each file that lead somewhere as :class:`Link`. The
-rest works on numbers: ``edges`` holds for each node, from 0, the nodes that it depends on. A test is affected by a
-change of a node when the node can be reached from it.
+:func:`read` gives the graph of the work tree, with what each file names as :class:`Reference`. The rest works on
+numbers: ``edges`` holds for each node, from 0, the nodes that it depends on. A change of a node affects the tests that
+reach it.
 """
 
 from __future__ import annotations
 
+import ast
 import heapq
-from collections import Counter, deque
+import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from greenline.depgraph import scan
-from greenline.depgraph.config import Config
 from greenline.depgraph.embedded import python_of
 from greenline.depgraph.factstore import FactStore, Job, scan_version
-from greenline.depgraph.index import SYMLINK, Opened, cut_of
-from greenline.depgraph.layout import Layout
+from greenline.depgraph.index import SYMLINK, Opened
+from greenline.depgraph.linking import TEST
 from greenline.depgraph.resolve import Resolver, absolute, parents
 from greenline.depgraph.scan import Facts
-from greenline.depgraph.snapshot import CONFTEST, TEST, nearest_conftest
 from greenline.depgraph.workspace import ABSENT
 
 if TYPE_CHECKING:
     import networkx
 
-IMPORT, LAZY, NAMED, PACKAGE, APPLIED, OTHER = "import", "lazy", "named", "package", "conftest", "other"
+IMPORT, LAZY, NAMED, PACKAGE, CONFTEST, OTHER = "import", "lazy", "named", "package", "conftest", "other"
 """Why a file depends on another: a statement that runs at import, one in a function, a string that may name it, a
-package on the way to a module, a conftest.py that pytest applies, or a rule (an entry point, a command, a path)."""
+package around the file or on the way to a module, a conftest.py that pytest applies, or another rule (entry points,
+commands, paths)."""
 
 _KINDS = {
     scan.RUNTIME: IMPORT,
@@ -39,127 +40,124 @@ _KINDS = {
     scan.PREFIX: NAMED,
 }
 BLOCK = 4096
-"""Tests (or changes) that one pass carries through the graph, a bit for each."""
+"""Tests, or changes, that go through the graph together, a bit each."""
 
 Edges = Sequence[Collection[int]]
+Nodes = tuple[int, ...]
 
 
-class Link(NamedTuple):
-    """Everything in a file that names one module (or, for a computed name, one package), as one thing to remove.
+class Reference(NamedTuple):
+    """Everything in a file that names one module (by a computed name: one package), as one thing to remove.
 
-    ``modules``: what it names; ``only``: the edges that go with it, because nothing else in the file needs them.
+    ``modules``: what it names; ``kind``: IMPORT, LAZY or NAMED; ``only``: edges that nothing else in the file needs.
     """
 
-    modules: tuple[int, ...]
+    modules: Nodes
     kind: str
-    only: tuple[int, ...]
+    only: Nodes
 
 
 class CodeGraph(NamedTuple):
-    """The import graph of a work tree; nodes are numbered in the order of their paths."""
+    """The import graph of a work tree. Nodes are numbered in the order of their paths."""
 
     paths: list[str]
     edges: list[list[int]]
-    links: list[list[Link]]
-    fixed: list[set[int]]  # node → its packages and its conftest.py
+    references: list[list[Reference]]
     tests: list[int]
     names: Names
 
-    def spots(self, node: int, link: Link) -> list[tuple[int, str]]:
-        """Where a file names what a link leads to: (line, name), the statements before the strings."""
+    def spots(self, node: int, reference: Reference) -> list[tuple[int, str, str]]:
+        """Where a file names what a reference means: (line, name, kind), import statements first."""
         source = python_of(self.paths[node], self.names.opened.read_head(self.paths[node]) or b"")
         found = []
         for line, kind, name in scan.import_lines(source):
-            if kind in _KINDS and any(own == link.modules for own, _ in self.names.lead(node, kind, name)):
-                found.append((_KINDS[kind] == NAMED, line, name))
-        return [(line, name) for _, line, name in sorted(found)]
+            if kind in _KINDS and any(own == reference.modules for own, _ in self.names.lead(node, kind, name)):
+                found.append((line, name, _KINDS[kind]))
+        return sorted(found, key=lambda spot: ((IMPORT, LAZY, NAMED).index(spot[2]), spot))
 
 
 # -- reading -------------------------------------------------------------------------------------------------
 
 
-def read(opened: Opened, config: Config, imports_only: bool = False) -> CodeGraph:
+def read(opened: Opened, imports_only: bool = False) -> CodeGraph:
     """The graph of the head of ``opened`` alone, without what only its base holds.
 
-    ``imports_only`` leaves out what strings name: import statements, packages and conftest.py files remain.
+    ``imports_only``: import statements, packages and conftest.py files, not what strings name and other rules.
     """
     graph = opened.graph
-    changed = {state.path: state for state in opened.changes}
-    gone = {path for path, state in changed.items() if state.head == ABSENT}
-    kept = sorted((node for node in range(len(graph)) if graph.path(node) not in gone), key=graph.path)
-    number = {old: new for new, old in enumerate(kept)}
-    paths = [graph.path(old) for old in kept]
-    facts = _facts(opened, paths)
-    lists, cut = graph.dependency_lists(), cut_of(config)
-    for old, path, own in zip(kept, paths, facts, strict=True):
-        if path in changed:
-            targets = graph.dependencies(path, own)
-            lists[old] = [each for each in targets if cut is None or not cut(path, graph.path(each))]
-    edges = [sorted(number[each] for each in lists[old] if each in number) for old in kept]
+    changed = {state.path: state.head for state in opened.changes}
+    there = [node for node in range(len(graph)) if changed.get(graph.path(node)) != ABSENT]
+    there.sort(key=graph.path)
+    number = {old: new for new, old in enumerate(there)}
+    paths = [graph.path(old) for old in there]
     names = Names(opened, paths, number)
-    links, fixed = [], []
-    for node, own in enumerate(facts):
-        fixed.append(names.fixed(node))
-        links.append(_links(names, node, own, edges, fixed[node], imports_only))
-    tests = [new for old, new in number.items() if graph.flags(old) & TEST]
-    return CodeGraph(paths, edges, links, fixed, tests, names)
+    lists = graph.dependency_lists()
+    edges, references = [], []
+    for node, (old, facts) in enumerate(zip(there, _facts(opened, paths), strict=True)):
+        targets = graph.dependencies(paths[node], facts) if paths[node] in changed else lists[old]
+        around = names.around(node, own := set(names.numbers(targets)))
+        found = _references(names, node, facts, own, around, imports_only)
+        if imports_only:
+            own &= around.union(*(reached for _, _, reached in found))
+        edges.append(sorted(own))
+        references.append(_with_only(found, own - around))
+    return CodeGraph(paths, edges, references, [number[old] for old in there if graph.flags(old) & TEST], names)
 
 
 class Names:
-    """What names lead to, in the numbers of a :class:`CodeGraph`."""
+    """What names mean, in the numbers of a :class:`CodeGraph`."""
 
     def __init__(self, opened: Opened, paths: Sequence[str], number: Mapping[int, int]) -> None:
         self.opened = opened
+        self.layout = opened.graph.layout
         self._paths = paths
         self._number = number
         self._resolver = Resolver(opened.graph.modules())
 
-    @property
-    def layout(self) -> Layout:
-        return self.opened.graph.layout
+    def lead(self, node: int, kind: int, name: str) -> Iterator[tuple[Nodes, Nodes]]:
+        """What a name of :mod:`.scan` in a file means, and all that it leads to.
 
-    def lead(self, node: int, kind: int, name: str) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
-        """(What the name means, all that it leads to) for a name of :mod:`.scan` in a file.
-
-        ``a.b.f`` means the module ``a.b`` where ``f`` is none, and leads to the package ``a`` as well.
+        ``a.b.f`` means the module ``a.b``, where ``f`` is none, and leads to the package ``a`` as well.
         """
         path = self._paths[node]
         folder = path.rpartition("/")[0]
         if kind == scan.RELATIVE_STRING:
             name = "." + name
-        if name.endswith("*"):  # as the snapshot reads it: names of that module, not modules below it
+        if name.endswith("*"):  # names of that module, not modules below it
             name = name[:-2] if name.strip(".*") else name[:-1]
         for each in absolute(name, self.layout.package_of(path)):
             if kind == scan.PREFIX:
-                found = self._numbers(self._resolver.below(each, folder))
+                found = self.numbers(self._resolver.below(each, folder))
                 yield found, found
                 continue
-            all_found = found = self._resolver.targets(each, folder)
-            while each:
+            reached = found = self._resolver.targets(each, folder)
+            while found:
                 each = each.rpartition(".")[0]
-                above = self._resolver.targets(each, folder) if each else ()
+                above = self._resolver.targets(each, folder)
                 if len(found) > len(above):
-                    yield self._numbers(found[len(above) :]), self._numbers(all_found)
-                    break
-                found = above
+                    yield self.numbers(found[len(above) :]), self.numbers(reached)
+                found = found[:0] if len(found) > len(above) else above
 
-    def fixed(self, node: int) -> set[int]:
-        """What a file depends on for its place: the packages around it, and the conftest.py that applies to it."""
-        graph, path = self.opened.graph, self._paths[node]
-        found = {graph.node(parent) for parent in parents(path, self.layout)}
-        if graph.flags(graph.node(path)) & (TEST | CONFTEST):
-            found.add(nearest_conftest(path, graph.node))
-        return set(self._numbers(found))
+    def around(self, node: int, edges: Collection[int]) -> set[int]:
+        """What a file depends on for its place: the packages around it, the conftest.py that applies to it."""
+        path = self._paths[node]
+        packages = parents(path, self.layout)
+        return {
+            each
+            for each in edges
+            if (other := self._paths[each]) in packages
+            or (other.endswith("conftest.py") and path.startswith(other[: -len("conftest.py")]))
+        }
 
-    def _numbers(self, nodes: Iterable[int]) -> tuple[int, ...]:
+    def numbers(self, nodes: Iterable[int]) -> Nodes:
         number = self._number
         return tuple([number[each] for each in nodes if each in number])
 
 
 def _facts(opened: Opened, paths: Sequence[str]) -> list[Facts]:
-    """What the scanner says of each file: kept facts for what is as the base has it, else of the file as it is."""
-    changed = {state.path for state in opened.changes}
+    """What the scanner says of each file: kept facts where it is as at the base, else those of the file itself."""
     workspace = opened.workspace
+    changed = {state.path for state in opened.changes}
     entries = {each.path: each for each in workspace.entries(opened.base) if each.mode != SYMLINK}
     jobs = {path: Job(entries[path].oid, path) for path in paths if path in entries and path not in changed}
     store = FactStore(workspace.cache)
@@ -167,36 +165,6 @@ def _facts(opened: Opened, paths: Sequence[str]) -> list[Facts]:
     known = store.facts(list(jobs.values()), lambda share: workspace.read_blobs([job.oid for job in share]))
     facts = dict(zip(jobs, known, strict=True))
     return [facts[path] if path in facts else scan_version(opened.read_head(path), path) for path in paths]
-
-
-def _links(
-    names: Names, node: int, facts: Facts, edges: list[list[int]], fixed: set[int], imports_only: bool
-) -> list[Link]:
-    """The links of one file. With ``imports_only`` its edges are cut down to what they and ``fixed`` give."""
-    by_kind = [
-        (scan.RUNTIME, f"{facts.runtime}\n{facts.guarded}".split()),
-        (scan.FUNCTION, facts.function.split()),
-    ]
-    if not imports_only:
-        by_kind.append((scan.STRING, facts.string.split()))
-        by_kind.append((scan.RELATIVE_STRING, facts.relative_strings()))
-        by_kind.append((scan.PREFIX, facts.prefixes()))
-    found: dict[tuple[int, ...], tuple[str, set[int]]] = {}
-    for kind, spelled in by_kind:
-        for name in spelled:
-            for own, targets in names.lead(node, kind, name):
-                if own != (node,):
-                    found.setdefault(own, (_KINDS[kind], set()))[1].update(targets)
-    there = set(edges[node])
-    users = Counter(target for _, targets in found.values() for target in targets & there)
-    if imports_only:
-        edges[node] = sorted(there & (users.keys() | fixed))
-    single = {target for target, count in users.items() if count == 1 and target not in fixed}
-    return [
-        Link(own, kind, tuple(sorted(targets & single)))
-        for own, (kind, targets) in found.items()
-        if not there.isdisjoint(own)
-    ]
 
 
 # -- graphs --------------------------------------------------------------------------------------------------

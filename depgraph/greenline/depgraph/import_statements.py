@@ -124,7 +124,7 @@ _AT_MARGIN = _verbose(rf"\n{_STATEMENT}")
 _LINE = _verbose(
     rf"""\n([ \t]*) (?: {_STATEMENT}
     | (?:async[ \t]+)? (if|elif|else|try|except|finally|for|while|with|def|class|match|case)
-      (?![\w\x80-\xff]) ([^\n]*) )"""
+      (?![\w\x80-\xff]) )"""
 )
 _WORD = re.compile(rb"import\b(?<!\wimport)")
 _SPLIT_INDENT = re.compile(rb"\n[ \t]*\f[ \t\f]*[^ \t\f\n]")
@@ -158,7 +158,7 @@ def _of_lines(text: bytes, total: int) -> list[list[tuple[bytes, bytes, bytes]]]
     depth = at = 0
     tabs = b"\t" in text
     for match in _LINE.finditer(text):
-        indent, base, names, plain, keyword, rest = match.groups(b"")
+        indent, base, names, plain, keyword = match.groups(b"")
         if keyword in _ALSO_IN_BRACKETS:
             start = match.start()
             depth += _brackets(text, at, start)
@@ -171,7 +171,7 @@ def _of_lines(text: bytes, total: int) -> list[list[tuple[bytes, bytes, bytes]]]
             before = blocks.pop()
         around = blocks[-1].body if blocks else 0
         if keyword:
-            block = _open(keyword, rest, width, around, before)
+            block = _open(keyword, text, match.end(), width, around, before)
             if block is None:
                 return None
             blocks.append(block)
@@ -204,8 +204,8 @@ class _Block(NamedTuple):
     otherwise: int
 
 
-def _open(keyword: bytes, rest: bytes, width: int, around: int, before: _Block | None) -> _Block | None:
-    """The block that a header opens; None where the header has no place here."""
+def _open(keyword: bytes, text: bytes, end: int, width: int, around: int, before: _Block | None) -> _Block | None:
+    """The block that a header opens whose keyword ends at ``end``; None where it has no place here."""
     if keyword == b"else" or keyword == b"elif":
         if before is None or before.width != width:
             return None
@@ -215,16 +215,20 @@ def _open(keyword: bytes, rest: bytes, width: int, around: int, before: _Block |
     if keyword in (b"try", b"except", b"finally"):
         return _Block(width, around | _GUARDED, around | _GUARDED)
     if keyword == b"if" or keyword == b"elif":
-        body, otherwise = _condition(rest)
+        body, otherwise = _condition(text, end)
         return _Block(width, around | body, around | otherwise)
     return _Block(width, around, around)
 
 
-def _condition(text: bytes) -> tuple[int, int]:
-    """What the condition of a header adds to its body, and to its else."""
+def _condition(text: bytes, start: int) -> tuple[int, int]:
+    """What the condition that starts there adds to its body, and to its else."""
+    end = text.find(b"\n", start)
+    while end >= 0 and _brackets(text, start, end):
+        end = text.find(b"\n", end + 1)
+    text = text[start:end] if end >= 0 else text[start:]
     if check := _CHECK.match(text):
         return (0, _CHECKING) if check[1] else (_CHECKING, 0)
-    if _UNCLEAR.search(text) or _brackets(text, 0, len(text)):
+    if _UNCLEAR.search(text):
         return _UNSURE, _UNSURE
     if not _PLATFORM.search(text):
         return 0, 0

@@ -23,8 +23,10 @@ from greenline.depgraph.factstore import FactStore, Job
 from greenline.depgraph.globs import matcher
 from greenline.depgraph.graph import Graph, Version
 from greenline.depgraph.layout import DISTRIBUTION_FILES, find_layout, is_code, is_module
+from greenline.depgraph.linking import Linker
+from greenline.depgraph.parallel import map_shares
 from greenline.depgraph.scan import Facts
-from greenline.depgraph.snapshot import Snapshot, Source
+from greenline.depgraph.snapshot import DictModules, Snapshot
 from greenline.depgraph.suites import Suite, SuiteError, SuiteIndex, find_suites, is_config_name
 from greenline.depgraph.workspace import (
     ABSENT,
@@ -268,44 +270,67 @@ def _make_snapshot(
         ]
         folders = {link: target for link, target in links.items() if not is_module(link)}
         layout = find_layout((entry.path for entry in entries), manifests, roots, folders)
-        index = SuiteIndex(suites)
-        wanted = [
-            entry
-            for entry in entries
-            if (is_code(entry.path) or index.is_test_file(entry.path))
-            and entry.mode != SUBMODULE
-            and (entry.mode != SYMLINK or entry.path in links)
-        ]
-        wanted.sort(key=lambda entry: entry.path.encode("utf-8", "surrogateescape"))
+        wanted = _nodes(entries, links, SuiteIndex(suites))
+        paths = [entry.path for entry in wanted]
+        suite_index = SuiteIndex(suites, paths)
         oids = {entry.path: entry.oid for entry in entries}
         jobs = [
-            Job(oids.get(links.get(entry.path, ""), entry.oid), links.get(entry.path) or entry.path)
-            for entry in wanted
+            Job(oids.get(links.get(entry.path, ""), entry.oid), links.get(entry.path) or entry.path) for entry in wanted
         ]
+        modules = DictModules(paths, layout)
+        ids = {path: node for node, path in enumerate(paths)}
+        linker = Linker(
+            layout, modules, lambda path: ids.get(path, -1), suite_index, paths, cut_of(config), paths.__getitem__
+        )
         store.load_packs()
-        facts = store.facts(jobs, read, progress and (lambda done, of: progress("reading imports", done, of)))
-        if progress:
-            progress("linking", 0, 1)
-        sections = snapshot.build(
+        owner = os.getpid()
+
+        def work(nodes: list[int]) -> list[tuple[snapshot.Row, tuple[object, ...]]]:
+            found = []
+            for start in range(0, len(nodes), 256):
+                part = nodes[start : start + 256]
+                if progress and os.getpid() == owner:
+                    progress("reading imports", start, len(nodes))
+                for node, facts in zip(part, store.facts([jobs[node] for node in part], read), strict=True):
+                    link = linker.link(paths[node], facts, links.get(paths[node], ""))
+                    found.append((snapshot.row_of(link), tuple(facts)))
+            return found
+
+        found = map_shares(work, range(len(paths)))
+        store.add(jobs, (facts for _, facts in found))
+        meta = snapshot.Meta(
             anchor,
             digest,
-            [
-                Source(entry.path, each, links.get(entry.path, ""))
-                for entry, each in zip(wanted, facts, strict=True)
-            ],
-            layout,
-            suites,
-            configs,
-            [entry.path for entry in entries if entry.path.endswith(".proto")],
-            [str(error) for error in errors],
-            cut_of(config),
+            tuple(sorted(layout.packages)),
+            tuple(sorted(layout.roots)),
+            tuple(sorted(layout.entry_points.items())),
+            tuple(sorted(layout.scripts.items())),
+            tuple(sorted(layout.aliases.items())),
+            tuple(sorted(configs.items())),
+            tuple(tuple(suite) for suite in suite_index.settled()),
+            tuple(entry.path for entry in entries if entry.path.endswith(".proto")),
+            tuple(str(error) for error in errors),
         )
+        sections = snapshot.build(meta, paths, modules, [row for row, _ in found])
         if snapshot.save(workspace.cache, sections, anchor, digest):
             store.save(jobs, merge=True)
         return Snapshot(snapshot.InMemory(sections))
     finally:
         if gc_was_on:
             gc.enable()
+
+
+def _nodes(entries: Sequence[Entry], links: Mapping[str, str], index: SuiteIndex) -> list[Entry]:
+    """The files that become nodes, in the order of a snapshot: code, and texts that pytest takes for doctests."""
+    endings = tuple({pattern.rpartition("*")[2] for suite in index.settled() for pattern in suite.doctests})
+    wanted = [
+        entry
+        for entry in entries
+        if (is_code(entry.path) or (entry.path.endswith(endings) and index.is_test_file(entry.path)))
+        and entry.mode != SUBMODULE
+        and (entry.mode != SYMLINK or entry.path in links)
+    ]
+    return sorted(wanted, key=lambda entry: entry.path.encode("utf-8", "surrogateescape"))
 
 
 class _Reader:

@@ -42,6 +42,7 @@ class Resolver:
     def __init__(self, modules: Modules) -> None:
         self.modules = modules
         self._plain: dict[str, tuple[int, ...] | None] = {"": ()}
+        self._below: dict[str, tuple[list[int], list[str]]] = {}
         self._by_folder: dict[tuple[str, str], tuple[int, ...]] = {}
 
     def targets(self, name: str, folder: str) -> tuple[int, ...]:
@@ -61,10 +62,20 @@ class Resolver:
 
     def below(self, package: str, folder: str) -> tuple[int, ...]:
         """Node ids of every module in a package, itself and its parents included."""
-        found = list(self.targets(package, folder))
-        for name in self.modules.below(package):
+        known = self._below.get(package)
+        if known is None:
+            plain, ambiguous = [], []
+            for name in self.modules.below(package):
+                definers = self.modules.get(name)
+                if len(definers) == 1 and not definers[0].loose:
+                    plain.append(definers[0].node)
+                else:
+                    ambiguous.append(name)
+            known = self._below[package] = plain, ambiguous
+        found = [*self.targets(package, folder), *known[0]]
+        for name in known[1]:
             found += self._visible(name, folder)
-        return tuple(dict.fromkeys(found))
+        return tuple(found)
 
     def _resolve_plain(self, name: str) -> tuple[int, ...] | None:
         """The answer where it is the same for every importer, else None."""

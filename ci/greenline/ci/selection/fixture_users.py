@@ -10,7 +10,7 @@ from greenline.depgraph.blocks import Delta, closure
 from greenline.depgraph.fixtures import FileFixtures, read_fixtures, requesters
 from greenline.depgraph.graph import Graph
 from greenline.depgraph.resolve import Resolver, absolute
-from greenline.depgraph.snapshot import TEST
+from greenline.depgraph.linking import TEST
 
 
 def only_fixtures(found: Found, path: str, old: bytes | None, new: bytes | None, delta: Delta) -> bool:

@@ -14,7 +14,7 @@ from greenline.depgraph.blocks import compare
 from greenline.depgraph.factstore import scan_version
 from greenline.depgraph.resolve import Resolver, absolute
 from greenline.depgraph.scan import TYPE_CHECKING, import_lines
-from greenline.depgraph.snapshot import CONFTEST, LOCAL, nearest_conftest
+from greenline.depgraph.linking import CONFTEST, LOCAL, nearest_conftest
 
 
 def stop_at_conftests(found: Found) -> set[int]:

@@ -15,7 +15,7 @@ from greenline.depgraph.globs import matcher
 from greenline.depgraph.index import FileState, Opened
 from greenline.depgraph.layout import is_code
 from greenline.depgraph.locks import is_manifest
-from greenline.depgraph.snapshot import ALWAYS, CONFTEST, LOCAL, TEST
+from greenline.depgraph.linking import ALWAYS, CONFTEST, LOCAL, TEST
 from greenline.depgraph.suites import Suite, is_config_name, read_config
 from greenline.depgraph.workspace import ABSENT
 
