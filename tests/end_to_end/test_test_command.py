@@ -111,11 +111,12 @@ def test_wrong_use(several: Repository) -> None:
 
 @pytest.mark.parametrize("config", ["", "[tool:pytest]\n"])
 def test_ids_do_not_mislead_pytest_to_another_root(repository: Repository, config: str) -> None:
-    files = {"deep/a/setup.py": "", "deep/a/tests/test_a.py": "def test_a(here): assert here == 'root'\n"}
-    files |= {"conftest.py": FIXTURE.format("root"), "test_top.py": "", "setup.cfg": config}
+    test = "def test_a(here):\n    assert here == 'root'\n"
+    files = {"deep/a/setup.py": "", "deep/a/tests/test_a.py": test, "setup.cfg": config}
+    files |= {"conftest.py": FIXTURE.format("root"), "test_top.py": ""}
     repository.commit(files)
     repository.git("checkout", "--quiet", "-b", "topic")
-    repository.write({"deep/a/tests/test_a.py": f"{files['deep/a/tests/test_a.py']}    assert 1\n"})
+    repository.write({"deep/a/tests/test_a.py": f"{test}    assert 1\n"})
     done = greenline_test(repository.root, "--", "-rA")
     assert (done.code, done.passed) == (0, {"deep/a/tests/test_a.py::test_a"})
 

@@ -1,11 +1,11 @@
-"""pytest's fixtures and who requests them, read from the syntax of each file without importing it.
+"""pytest's fixtures and who requests them, read from syntax, without importing.
 
-`read_fixtures` gives the facts of one file; its content alone decides them. `requesters` joins the facts of many
-files by pytest's rules: which tests use a fixture that changed?
+`read_fixtures` gives the facts of one file; nothing else decides them. `requesters` joins the facts of many files
+by pytest's rules: which tests use a fixture that changed?
 
 What syntax cannot tell is answered with more tests, never fewer. A test is *dynamic* if what it requests cannot be
-known (`getfixturevalue` with a computed name, a decorator or base class from another file): it counts as a user of
-every fixture that it can see. So does a test that requests a fixture of an unknown plugin, which may request others.
+known (`getfixturevalue` of a computed name, a decorator or base class from another file): it counts as a user of
+all that it can see. So does a test that requests a fixture of an unknown plugin, which may request any other.
 """
 
 from __future__ import annotations
@@ -25,27 +25,25 @@ from greenline.depgraph.blocks import Definition, Function, leaf
 
 
 class Fixture(NamedTuple):
-    """A fixture, as visible in one scope of a file."""
+    """A fixture, as one scope of a file shows it."""
 
     name: str  # what tests request
-    function: str  # its function's qualified name in the file; "" if there is none
+    function: str  # the function or variable that it is in its file, by qualified name
     autouse: bool  # also True where it is computed
     scope: str  # "function" also where it is computed
     requests: tuple[str, ...]
-    scope_node: str  # the class that it is visible in, by qualified name; "" for the whole file
+    scope_node: str  # the class in which it is visible, by qualified name; "" for the whole file
     dynamic: bool = False
-    certain: bool = True  # False: perhaps it is no fixture at all
+    certain: bool = True  # False: it may be something else than a fixture
 
 
 class TestItem(NamedTuple):
-    """A test function or method with all its parameters; or a class or file that has tests which cannot be named."""
+    """A test function or method with all its parameters, or a class or file with tests that have no name here."""
 
-    node_id: str  # "test_x", "TestC::test_m", "TestC"; "" where only the whole file is sure to exist
-    requests: tuple[
-        str, ...
-    ]  # parameters, usefixtures of the function, its classes and its module, and so on
+    node_id: str  # "test_x", "TestC::test_m", "TestC"; "" where only the file as a whole surely exists
+    requests: tuple[str, ...]  # parameters, usefixtures of the function, its classes and its module, and so on
     dynamic: bool = False
-    parametrized: tuple[str, ...] = ()  # names that parametrize gives a value, in place of a fixture
+    parametrized: tuple[str, ...] = ()  # names that get their value from parametrize and not from a fixture
     classes: tuple[str, ...] = ()  # the classes around it by qualified name, innermost first
 
 
@@ -59,14 +57,10 @@ class FileFixtures(NamedTuple):
     tests: tuple[TestItem, ...] = ()
     hooks: tuple[str, ...] = ()  # functions called pytest_*
     plugins: tuple[str, ...] = ()  # modules in pytest_plugins
-    imports: tuple[
-        tuple[str, str, str], ...
-    ] = ()  # (local name, module with its dots, name there); "*" for all names
+    imports: tuple[tuple[str, str, str], ...] = ()  # local name, module with its dots, name there; "*" for all
     test_imports: tuple[str, ...] = ()  # the local names among them that look like tests, and "*"
-    mentions: tuple[
-        str, ...
-    ] = ()  # if there are dynamic requests: strings of the file that could be the names
-    opaque: bool = False  # it does not parse, and may define and request anything
+    mentions: tuple[str, ...] = ()  # if names are computed: the strings of the file that could be them
+    opaque: bool = False  # it does not parse: it may define and request anything
 
     def to_tuples(self) -> tuple[Any, ...]:
         """The facts as plain tuples, for marshal."""
@@ -77,27 +71,26 @@ class FileFixtures(NamedTuple):
         return cls(tuple(map(Fixture._make, plain[0])), tuple(map(TestItem._make, plain[1])), *plain[2:])
 
 
-# -- one file
+# One file
 
-# Whose decorators, base classes and factories neither make nor request fixtures.
+# Modules whose decorators, base classes and factories neither make nor request fixtures.
 _HARMLESS_MODULES = sys.stdlib_module_names | frozenset(
-    """aiohttp asynctest attr ddt django factory fastapi flask freezegun hypothesis mock moto numpy pandas parameterized
-    pydantic pytest requests_mock respx responses rest_framework sqlalchemy starlette testtools time_machine tornado
-    torch twisted werkzeug""".split()  # noqa: SIM905
+    """aiohttp asynctest attr ddt django factory fastapi flask freezegun hypothesis mock moto numpy pandas
+    parameterized pydantic pytest requests_mock respx responses rest_framework sqlalchemy starlette testtools
+    time_machine tornado torch twisted werkzeug""".split()  # noqa: SIM905
 )
 _HARMLESS_NAMES = frozenset(dir(builtins))
 _LAZY = frozenset(("lazy_fixture", "lf", "lfc", "fixture_ref"))  # their strings are requests
 _STEPS = frozenset(("given", "when", "then", "step"))  # pytest-bdd: steps request fixtures, and may be some
-_GENERATORS = frozenset(
-    ("globals", "exec", "setattr", "vars", "scenarios")
-)  # calls that make tests and fixtures
+_GENERATORS = frozenset(("globals", "locals", "vars", "exec", "setattr", "scenarios"))  # may make tests and fixtures
+_EXPANDING = re.compile("parameter|expand|ddt|instantiate|product|foreach")  # decorators that rename tests
 _LOOKUPS = frozenset(("getfixturevalue", "getfuncargvalue"))
 
 
 def read_fixtures(
     source: bytes, python_functions: Sequence[str] = ("test",), python_classes: Sequence[str] = ("Test",)
 ) -> FileFixtures:
-    """The facts of one file. python_functions, python_classes: prefixes and globs, as in pytest's configuration."""
+    """The facts of one file. python_functions, python_classes: as in pytest's configuration, prefixes and globs."""
     tree = blocks.parse(source)
     if tree is None:
         return FileFixtures(opaque=True)
@@ -106,14 +99,21 @@ def read_fixtures(
 
 
 class _Place(NamedTuple):
-    """Where a test stands: what all its neighbours share."""
+    """What the tests of one class share, or those of a module outside classes."""
 
-    prefix: str = ""  # of node ids: "TestC::"
+    node_id: str = ""
     classes: tuple[str, ...] = ()
     marks: tuple[ast.expr, ...] = ()  # decorators and pytestmark of the classes and the module
-    sure: bool = True  # nothing makes it conditional
+    sure: bool = True  # it can be named on a command line
     unittest: bool = False
-    dynamic: bool = False  # inherits from another file
+    unknown: bool = False  # it inherits from another file
+
+    def test(self, name: str, sure: bool) -> str:
+        """The node id of a test here. sure: it has this name under all conditions."""
+        if not self.sure:
+            return ""
+        parts = [self.node_id, name] if sure else [self.node_id]
+        return "::".join(filter(None, parts))
 
 
 class _Marks:
@@ -131,11 +131,11 @@ class _Marks:
 class _Class(NamedTuple):
     """A class with what it inherits inside the file."""
 
-    members: dict[str, tuple[Function, str]]  # name → function, the class that defines it
+    members: dict[str, tuple[Function, str, bool]]  # name → function, the class that defines it, is it sure?
     marks: tuple[ast.expr, ...]
     flag: bool | None  # __test__
     unittest: bool
-    unknown: bool  # inherits from another file
+    unknown: bool
 
 
 class _Reader:
@@ -158,49 +158,35 @@ class _Reader:
         statements = list(_statements(self.tree.body))
         for statement, _ in statements:
             self._bind(statement)
-        module = _Place(marks=_pytestmarks(self.tree.body))
+        place = _Place(marks=_pytestmarks(self.tree.body))
         for statement, sure in statements:
-            place = module._replace(sure=sure)
-            if isinstance(statement, Function):
-                self._function(statement.name, statement, place, statement.name)
-            elif isinstance(statement, ast.ClassDef):
-                self._class(statement, place, statement.name)
-            elif isinstance(statement, ast.Expr | ast.Assign) and self._leaf(statement.value) in _GENERATORS:
-                self.stars.append("")
-            for name, value in _assignments(statement):
-                self._assignment(name, value, "")
-        origins = ((name, *origin) for name, origin in self.imports.items() if origin[1])
-        imports = [one for one in origins if not self._harmless(one[0])]
-        imports += [("*", module, "*") for module in self.stars]
-        suspects = (
-            name for name, _, _ in imports if name == "*" or self.is_test(name) or self.is_class(name)
-        )
+            self._statement(statement, place, sure)
+        imports = [(name, *origin) for name, origin in self.imports.items() if not self._harmless(name)]
+        imports = [one for one in imports if one[2]] + [("*", module, "*") for module in self.stars]
+        test_imports = [name for name, *_ in imports if name == "*" or self.is_test(name) or self.is_class(name)]
         dynamic = any(one.dynamic for one in self.fixtures) or any(one.dynamic for one in self.tests)
+        strings = set(_strings(ast.walk(self.tree))) if dynamic and self.lookups else set()
         plugins = _strings(ast.walk(self.values["pytest_plugins"])) if "pytest_plugins" in self.values else ()
         return FileFixtures(
-            tuple(self.fixtures),
+            tuple(dict.fromkeys(self.fixtures)),
             tuple(dict.fromkeys(self.tests)),
             tuple(name for name in self.functions if name.startswith("pytest_")),
             tuple(name.strip() for text in plugins for name in text.split(",") if name.strip()),
             tuple(imports),
-            tuple(dict.fromkeys(suspects)),
-            self._identifiers() if dynamic and self.lookups else (),
+            tuple(dict.fromkeys(test_imports)),
+            tuple(sorted(filter(str.isidentifier, strings))),
         )
-
-    def _identifiers(self) -> tuple[str, ...]:
-        return tuple(sorted(set(filter(str.isidentifier, _strings(ast.walk(self.tree))))))
 
     def _bind(self, statement: ast.stmt) -> None:
         if isinstance(statement, ast.ImportFrom):
             module = "." * statement.level + (statement.module or "")
-            for alias in statement.names:
-                if alias.name == "*":
-                    self.stars += [module] if module.partition(".")[0] not in _HARMLESS_MODULES else []
-                else:
-                    self.imports[alias.asname or alias.name] = (module, alias.name)
+            names = {alias.asname or alias.name: (module, alias.name) for alias in statement.names}
+            if names.pop("*", None) and module.partition(".")[0] not in _HARMLESS_MODULES:
+                self.stars.append(module)
+            self.imports.update(names)
         elif isinstance(statement, ast.Import):
-            for alias in statement.names:
-                self.imports[alias.asname or alias.name.partition(".")[0]] = (alias.name, "")
+            names = {alias.asname or alias.name.partition(".")[0]: (alias.name, "") for alias in statement.names}
+            self.imports.update(names)
         elif isinstance(statement, Function):
             self.functions[statement.name] = statement
             self.imports.pop(statement.name, None)  # hidden by this function
@@ -208,11 +194,34 @@ class _Reader:
             self.classes[statement.name] = statement
         self.values.update(_assignments(statement))
 
+    def _statement(self, statement: ast.stmt, place: _Place, sure: bool) -> None:
+        """One statement of the module or of a class, other than a method."""
+        outer = place.classes[0] if place.classes else ""
+        if isinstance(statement, Function):
+            if not outer:
+                self._function(statement.name, statement, place, statement.name, sure)
+        elif isinstance(statement, ast.ClassDef):
+            self._class(statement, place._replace(sure=place.sure and sure), f"{outer}.{statement.name}".lstrip("."))
+        elif not hasattr(statement, "body") and any(map(self._generates, ast.walk(statement))):
+            self.stars.append("")
+            self.tests.append(TestItem(place.test("", False), (), True, (), place.classes))
+        for name, value in _assignments(statement):
+            self._assignment(name, value, place)
+
+    def _generates(self, node: ast.AST) -> bool:
+        """Could this call give the module or a class more tests or fixtures?"""
+        if not isinstance(node, ast.Call):
+            return False
+        helper = self.functions.get(_root(node))
+        parts = [node, *(ast.walk(helper) if helper else ())]
+        given = {argument.id for argument in node.args if isinstance(argument, ast.Name)}
+        makes = any(isinstance(part, ast.Call) and leaf(part) in _GENERATORS for part in parts)
+        return makes or bool(given & self.classes.keys() and not self._harmless(_root(node)))
+
     def _leaf(self, node: ast.expr) -> str:
         """The last name of a callee or decorator; for a renamed import, what it is called at home."""
         name = leaf(node)
-        root = _root(node)
-        return self.imports[root][1] or name if name == root and root in self.imports else name
+        return (self.imports.get(name, ("", ""))[1] or name) if name == _root(node) else name
 
     def _harmless(self, name: str) -> bool:
         """Has this name of the module nothing to do with fixtures?"""
@@ -225,69 +234,76 @@ class _Reader:
     def _fixture_options(self, node: ast.expr, depth: int = 0) -> list[ast.keyword] | None:
         """The keywords of `pytest.fixture`, `pytest.fixture(…)` or an alias of these; None for anything else."""
         call = node if isinstance(node, ast.Call) else None
-        made_by = call.func.keywords if call and isinstance(call.func, ast.Call) else []
-        options = [*made_by, *call.keywords] if call else []
+        inner_call = call.func if call and isinstance(call.func, ast.Call) else None
+        options = [*(inner_call.keywords if inner_call else ()), *(call.keywords if call else ())]
         name = self._leaf(node)
         if name.lower().endswith("fixture") and name not in _LAZY:
             return options
         alias = call.args[0] if call and name == "partial" and call.args else self.values.get(_root(node))
-        inner = self._fixture_options(alias, depth + 1) if alias and depth < 5 else None
-        return None if inner is None else [*inner, *options]
+        behind = self._fixture_options(alias, depth + 1) if alias and depth < 5 else None
+        return None if behind is None else [*behind, *options]
 
     def _fixture(
-        self, name: str, function: str, node: ast.AST | None, options: list[ast.keyword], scope_node: str
+        self, name: str, qualified: str, node: ast.AST | None, options: list[ast.keyword], scope_node: str
     ) -> None:
         values = {option.arg: option.value for option in options}
         constants = {key: value.value for key, value in values.items() if isinstance(value, ast.Constant)}
-        asked, dynamic = self._asked(node, bool(scope_node))
-        requests = (*asked, *(self._lazy(values["params"]) if "params" in values else ()))
-        autouse = bool(constants.get("autouse", "autouse" in values))
-        scope = str(constants.get("scope", "function"))
-        if "name" in values and not isinstance(constants.get("name"), str):
-            self.stars.append("")  # a name that is computed could be any
-        name = str(constants.get("name") or name)
-        unknown = dynamic or None in values
-        self.fixtures.append(Fixture(name, function, autouse, scope, requests, scope_node, unknown))
-
-    def _perhaps(self, name: str, scope_node: str) -> None:
+        if "name" in values and not isinstance(constants.get("name"), str | None):
+            self.stars.append("")  # a computed name could be any
+        requests, dynamic = self._requests(node, bool(scope_node))
         self.fixtures.append(
-            Fixture(name, "", False, "function", (), scope_node, dynamic=True, certain=False)
+            Fixture(
+                str(constants.get("name") or name),
+                qualified,
+                bool(constants.get("autouse", "autouse" in values)),
+                str(constants.get("scope", "function")),
+                tuple(dict.fromkeys([*requests, *self._lazy(values.get("params"))])),
+                scope_node,
+                dynamic or None in values,
+            )
         )
 
-    def _assignment(self, name: str, value: ast.expr, scope_node: str) -> None:
+    def _perhaps(self, name: str, scope_node: str) -> None:
+        qualified = f"{scope_node}.{name}".lstrip(".")
+        self.fixtures.append(Fixture(name, qualified, False, "function", (), scope_node, True, certain=False))
+
+    def _assignment(self, name: str, value: ast.expr, place: _Place) -> None:
         """`x = pytest.fixture(f)`, `x = pytest.fixture(…)(f)`, `x = another_fixture`, `x = make_fixture(…)`."""
-        if isinstance(value, ast.Call):
-            options = self._fixture_options(value)
-            if options is not None and value.args and self._leaf(value) != "partial":
-                function = leaf(value.args[0])
-                definition = self.functions.get(function, value.args[0])
-                self._fixture(name, function or name, definition, options, scope_node)
-            elif options is None and self.is_test(name) and not scope_node:
-                self.tests.append(TestItem("", (), dynamic=True))
-            elif options is None and not self._harmless(_root(value)):
-                self._perhaps(name, scope_node)
-        elif isinstance(value, ast.Name | ast.Attribute):
-            known = [one for one in self.fixtures if (one.name, one.scope_node) == (_root(value), scope_node)]
-            self.fixtures += [one._replace(name=name) for one in known]
-            if _root(value) in self.imports and not self._harmless(_root(value)):
+        scope_node = place.classes[0] if place.classes else ""
+        options = self._fixture_options(value) if isinstance(value, ast.Call) else None
+        root = _root(value)
+        if options is not None and isinstance(value, ast.Call):
+            if value.args and self._leaf(value) != "partial":
+                definition = self.functions.get(leaf(value.args[0]), value.args[0])
+                self._fixture(name, f"{scope_node}.{name}".lstrip("."), definition, options, scope_node)
+        elif isinstance(value, ast.Constant) or name == "pytestmark":
+            pass
+        elif self.is_test(name) or self.is_class(name):
+            self.tests.append(TestItem(place.test(name, False), (), True, (), place.classes))
+        elif isinstance(value, ast.Name) and any(one.function == root for one in self.fixtures):
+            same = [one for one in self.fixtures if one.function == root]
+            self.fixtures += [one._replace(name=name, function=name, scope_node=scope_node) for one in same]
+        elif isinstance(value, ast.Call) or root in self.imports:
+            if not self._harmless(root):
                 self._perhaps(name, scope_node)
 
     # requests
 
-    def _asked(self, node: ast.AST | None, method: bool) -> tuple[list[str], bool]:
+    def _requests(self, node: ast.AST | None, method: bool) -> tuple[list[str], bool]:
         """What a function requests by its parameters and in its body; and whether there may be more."""
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             return [], True
         names = _parameters(node, method)
-        has_request = "request" in names
-        found, dynamic = self._looked_up(node, has_request) if self.lookups or has_request else ([], False)
+        if not isinstance(node, ast.Lambda):
+            names = names[self._marks(node.decorator_list).patched :]
+        found, dynamic = self._looked_up(node, "request" in names)
         return [*names, *found], dynamic
 
-    def _looked_up(self, function: ast.AST, has_request: bool) -> tuple[list[str], bool]:
-        """getfixturevalue("x") in a body; and whether a name is computed, or `request` handed to somebody else."""
+    def _looked_up(self, function: ast.AST, has_request: bool = False) -> tuple[list[str], bool]:
+        """getfixturevalue("x") in a body; and whether a name is computed, or `request` is handed to somebody."""
         found: list[str] = []
         open_ends = 0
-        for node in ast.walk(function):
+        for node in ast.walk(function) if self.lookups or has_request else ():
             if isinstance(node, ast.Name):
                 open_ends += has_request and node.id == "request"
             elif isinstance(node, ast.Attribute):
@@ -299,11 +315,15 @@ class _Reader:
                 open_ends -= len(names) == 1
         return found, open_ends != 0
 
-    def _lazy(self, node: ast.AST) -> list[str]:
-        calls = (part for part in ast.walk(node) if isinstance(part, ast.Call) and self._leaf(part) in _LAZY)
-        return [name for call in calls for name in _strings(call.args)]
+    def _lazy(self, node: ast.AST | None) -> list[str]:
+        calls = (one for one in ast.walk(node) if isinstance(one, ast.Call)) if node else ()
+        return [name for call in calls if self._leaf(call) in _LAZY for name in _strings(call.args)]
 
-    # marks
+    def _marks(self, expressions: Sequence[ast.expr]) -> _Marks:
+        marks = _Marks()
+        for expression in expressions:
+            self._mark(expression, marks)
+        return marks
 
     def _mark(self, node: ast.expr, marks: _Marks, depth: int = 0) -> None:
         name, root = self._leaf(node), _root(node)
@@ -324,19 +344,19 @@ class _Reader:
         elif call and name == "given":
             marks.given = [keyword.arg or "" for keyword in call.keywords]
             marks.given_last = len(call.args)
-        elif _is_mark(node) or self._harmless(root):
+        elif name.lower().endswith("fixture") or _is_mark(node) or self._harmless(root):
             pass
         elif root in self.values and depth < 5:
             self._mark(self.values[root], marks, depth + 1)
         elif root in self.functions:
             body = ast.walk(self.functions[root])
-            marks.dynamic |= any(isinstance(part, ast.Attribute) and part.attr == "mark" for part in body)
+            marks.dynamic |= any(isinstance(one, ast.Attribute) and one.attr == "mark" for one in body)
         else:
             marks.dynamic = True
 
     # tests
 
-    def _function(self, name: str, node: Function, place: _Place, qualified: str) -> None:
+    def _function(self, name: str, node: Function, place: _Place, qualified: str, sure: bool) -> None:
         scope_node = place.classes[0] if place.classes else ""
         for decorator in node.decorator_list:
             options = self._fixture_options(decorator)
@@ -346,53 +366,41 @@ class _Reader:
             if options is not None:
                 self._fixture(name, qualified, node, options, scope_node)
                 return
-        of_unittest = name.startswith(("test", "runTest"))
-        if of_unittest if place.unittest else self.is_test(name) or (place.dynamic and of_unittest):
-            self._test(name, node, place)
+        for_unittest = name.startswith(("test", "runTest"))
+        if for_unittest if place.unittest else self.is_test(name) or (place.unknown and for_unittest):
+            words = " ".join(f"{_root(one)} {leaf(one)}" for one in node.decorator_list).lower()
+            self._test(node, place, place.test(name, sure and not _EXPANDING.search(words)))
         elif not scope_node and name.startswith("pytest_"):
             self._hook(node)
-        elif not scope_node and node.decorator_list:
-            marks = _Marks()
-            self._mark(ast.List(node.decorator_list), marks)
-            if marks.dynamic:
-                self._perhaps(name, scope_node)
+        elif not scope_node and self._marks(node.decorator_list).dynamic:
+            self._perhaps(name, scope_node)
 
-    def _test(self, name: str, node: Function, place: _Place) -> None:
-        marks = _Marks()
-        self._mark(ast.List([*node.decorator_list, *place.marks]), marks)
-        requests, dynamic = self._asked(node, bool(place.classes))
-        parameters = _parameters(node, bool(place.classes))
+    def _test(self, node: Function, place: _Place, node_id: str) -> None:
+        own, around = self._marks(node.decorator_list), self._marks(place.marks)
+        requests, dynamic = self._requests(node, bool(place.classes))
+        parameters = _parameters(node, bool(place.classes))[own.patched :]
         looked_up = requests[len(parameters) :]
-        parameters = parameters[marks.patched : len(parameters) - marks.given_last]
-        parameters = [] if place.unittest else [one for one in parameters if one not in marks.given]
-        wanted = [one for one in (*marks.requests, *parameters, *looked_up) if one not in marks.parametrized]
-        self.tests.append(
-            TestItem(
-                place.prefix + name if place.sure else "",
-                tuple(dict.fromkeys(wanted)),
-                dynamic or marks.dynamic or place.dynamic,
-                tuple(sorted(marks.parametrized)),
-                place.classes,
-            )
-        )
+        parameters = parameters[around.patched : len(parameters) - own.given_last]
+        parameters = [] if place.unittest else [one for one in parameters if one not in own.given]
+        parametrized = own.parametrized | around.parametrized
+        wanted = dict.fromkeys([*own.requests, *around.requests, *parameters, *looked_up])
+        dynamic = dynamic or own.dynamic or around.dynamic or place.unknown
+        asked = tuple(name for name in wanted if name not in parametrized)
+        self.tests.append(TestItem(node_id, asked, dynamic, tuple(sorted(parametrized)), place.classes))
 
     def _hook(self, node: Function) -> None:
         """A hook that gives tests fixtures works like an autouse fixture."""
-        marks = _Marks()
-        for part in ast.walk(node):
-            if isinstance(part, ast.Call) and leaf(part) == "usefixtures":
-                self._mark(part, marks)
-            elif isinstance(part, ast.Attribute) and part.attr == "fixturenames":
-                marks.dynamic |= node.name != "pytest_generate_tests"
-        found, dynamic = self._looked_up(node, False) if self.lookups else ([], False)
+        parts = list(ast.walk(node))
+        marks = self._marks([one for one in parts if isinstance(one, ast.Call) and leaf(one) == "usefixtures"])
+        found, dynamic = self._looked_up(node)
+        adds_names = any(isinstance(one, ast.Attribute) and one.attr == "fixturenames" for one in parts)
+        dynamic = dynamic or marks.dynamic or (adds_names and node.name != "pytest_generate_tests")
         requests = (*marks.requests, *found)
-        if requests or dynamic or marks.dynamic:
-            self.fixtures.append(
-                Fixture(node.name, node.name, True, "function", requests, "", dynamic or marks.dynamic)
-            )
+        if requests or dynamic:
+            self.fixtures.append(Fixture(node.name, node.name, True, "function", requests, "", dynamic))
 
     def _inherited(self, node: ast.ClassDef, qualified: str, below: tuple[str, ...] = ()) -> _Class:
-        members: dict[str, tuple[Function, str]] = {}
+        members: dict[str, tuple[Function, str, bool]] = {}
         marks = (*node.decorator_list, *_pytestmarks(node.body))
         flag, unittest, unknown = None, False, False
         for base in reversed(node.bases):
@@ -406,20 +414,22 @@ class _Reader:
                 unittest = unittest or self._leaf(base).endswith("TestCase")
             else:
                 unknown = True
-        for statement, _ in _statements(node.body):
+        for statement, sure in _statements(node.body):
             if isinstance(statement, Function):
-                members[statement.name] = (statement, qualified)
+                members[statement.name] = (statement, qualified, sure)
             for name, value in _assignments(statement):
+                members.pop(name, None)
                 if name == "__test__" and isinstance(value, ast.Constant):
                     flag = bool(value.value)
         return _Class(members, marks, flag, unittest, unknown)
 
     def _class(self, node: ast.ClassDef, outer: _Place, qualified: str) -> None:
         facts = self._inherited(node, qualified)
-        has_tests = any(self.is_test(name) or name.startswith("test") for name in facts.members)
-        sure = outer.sure
         if facts.flag is False:
             return
+        has_tests = any(self.is_test(name) or name.startswith("test") for name in facts.members)
+        decorators = " ".join(map(leaf, node.decorator_list)).lower()
+        sure = outer.sure and not _EXPANDING.search(decorators)
         if not (facts.unittest or facts.flag or self.is_class(node.name)):
             words = " ".join((node.name, *map(leaf, node.bases))).lower()
             if not facts.unknown or not (has_tests or "test" in words or "case" in words):
@@ -429,37 +439,35 @@ class _Reader:
             return  # pytest leaves it out
         marks = (*facts.marks, *outer.marks)
         classes = (qualified, *outer.classes)
-        place = _Place(f"{outer.prefix}{node.name}::", classes, marks, sure, facts.unittest, facts.unknown)
-        if facts.unknown:  # tests that it inherits
-            self.tests.append(
-                TestItem(place.prefix[:-2] if sure and has_tests else "", (), True, (), classes)
-            )
-        for name, (function, owner) in facts.members.items():
-            self._function(name, function, place, f"{owner}.{name}")
-        for statement, _ in _statements(node.body):
-            if isinstance(statement, ast.ClassDef):
-                self._class(statement, place, f"{qualified}.{statement.name}")
-            for name, value in _assignments(statement):
-                self._assignment(name, value, qualified)
+        place = _Place(outer.test(node.name, True), classes, marks, sure, facts.unittest, facts.unknown)
+        if facts.unknown:  # tests that it may inherit
+            self.tests.append(TestItem(place.node_id if sure and has_tests else "", (), True, (), classes))
+        for name, (function, owner, is_sure) in facts.members.items():
+            self._function(name, function, place, f"{owner}.{name}", is_sure)
+        for statement, is_sure in _statements(node.body):
+            self._statement(statement, place, is_sure)
 
 
 def _statements(body: Sequence[ast.stmt], sure: bool = True) -> Iterator[tuple[ast.stmt, bool]]:
-    """The statements of a module or class, also those below if, try, with and loops; and whether they surely run."""
+    """The statements of a module or class with those below if, try, with and loops; and whether they surely run."""
     for statement in body:
         yield statement, sure
         if not isinstance(statement, Definition):
-            parts = (*getattr(statement, "handlers", ()), *getattr(statement, "cases", ()), statement)
-            for part in parts:
+            for part in (*getattr(statement, "handlers", ()), *getattr(statement, "cases", ()), statement):
                 for block in ("body", "orelse", "finalbody"):
                     yield from _statements(getattr(part, block, ()), sure and isinstance(part, ast.With))
 
 
 def _assignments(statement: ast.stmt) -> list[tuple[str, ast.expr]]:
+    """name → value, of `a = b = value` and `a, b = value`."""
     if isinstance(statement, ast.Assign):
-        return [(target.id, statement.value) for target in statement.targets if isinstance(target, ast.Name)]
-    if isinstance(statement, ast.AnnAssign | ast.AugAssign) and isinstance(statement.target, ast.Name):
-        return [(statement.target.id, statement.value)] if statement.value else []
-    return []
+        targets, value = statement.targets, statement.value
+    elif isinstance(statement, ast.AnnAssign | ast.AugAssign) and statement.value:
+        targets, value = [statement.target], statement.value
+    else:
+        return []
+    flat = [part for target in targets for part in (target.elts if isinstance(target, ast.Tuple) else [target])]
+    return [(target.id, value) for target in flat if isinstance(target, ast.Name)]
 
 
 def _pytestmarks(body: Sequence[ast.stmt]) -> tuple[ast.expr, ...]:
@@ -468,30 +476,26 @@ def _pytestmarks(body: Sequence[ast.stmt]) -> tuple[ast.expr, ...]:
 
 
 def _parameters(function: Function | ast.Lambda, method: bool) -> list[str]:
-    """The parameters that pytest fills."""
+    """The parameters that pytest fills, and mock and hypothesis."""
     arguments = function.args
     names = [one.arg for one in arguments.args]
     names = names[: len(names) - len(arguments.defaults)] if arguments.defaults else names
-    decorators = function.decorator_list if isinstance(function, Function) else []
-    if method and not arguments.posonlyargs and not any(leaf(one) == "staticmethod" for one in decorators):
+    static = isinstance(function, Function) and "staticmethod" in map(leaf, function.decorator_list)
+    if method and not static and not arguments.posonlyargs:
         names = names[1:]
-    defaults = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-    return [*names, *(one.arg for one, default in defaults if default is None)]
+    keyword_only = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    return [*names, *(one.arg for one, default in keyword_only if default is None)]
 
 
 def _direct_parameters(call: ast.Call) -> set[str]:
-    """The names that a `parametrize` surely sets itself."""
+    """The names to which a `parametrize` surely gives their value."""
     keywords = {keyword.arg: keyword.value for keyword in call.keywords}
-    names = call.args[0] if call.args else keywords.get("argnames")
+    names = call.args[0] if call.args else keywords.get("argnames", call)
+    direct = {name.strip() for text in _strings(ast.walk(names)) for name in text.split(",")}
     indirect = call.args[2] if len(call.args) > 2 else keywords.get("indirect", ast.Constant(False))
-    direct = {name.strip() for text in _strings(ast.walk(names or call)) for name in text.split(",")}
-    if isinstance(indirect, ast.Constant):
-        return set() if indirect.value else direct
-    if isinstance(indirect, ast.List | ast.Tuple) and all(
-        isinstance(one, ast.Constant) for one in indirect.elts
-    ):
+    if isinstance(indirect, ast.List | ast.Tuple) and all(isinstance(one, ast.Constant) for one in indirect.elts):
         return direct - set(_strings(indirect.elts))
-    return set()
+    return direct if isinstance(indirect, ast.Constant) and not indirect.value else set()
 
 
 def _root(node: ast.AST) -> str:
@@ -502,12 +506,10 @@ def _root(node: ast.AST) -> str:
 
 
 def _is_mark(node: ast.AST) -> bool:
-    """Is this `pytest.mark.NAME` or a call of it?"""
+    """Is this `pytest.mark.NAME`, or a call of it?"""
     while isinstance(node, ast.Attribute | ast.Call):
         node = node.func if isinstance(node, ast.Call) else node.value
-        if (isinstance(node, ast.Attribute) and node.attr == "mark") or (
-            isinstance(node, ast.Name) and node.id == "mark"
-        ):
+        if leaf(node) == "mark" and not isinstance(node, ast.Call):
             return True
     return False
 
@@ -518,13 +520,12 @@ def _strings(nodes: Iterable[ast.AST]) -> Iterator[str]:
 
 def _name_matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
     """pytest's rule for python_functions and python_classes: a prefix, or a glob."""
-    globs = re.compile(
-        "|".join(fnmatch.translate(one) for one in patterns if re.search(r"[*?[]", one)) or "(?!)"
-    )
-    return lambda name: name.startswith(tuple(patterns)) or globs.match(name) is not None
+    globs = "|".join(fnmatch.translate(pattern) for pattern in patterns if re.search(r"[*?[]", pattern))
+    match = re.compile(globs or r"(?!)").match
+    return lambda name: name.startswith(tuple(patterns)) or match(name) is not None
 
 
-# -- many files
+# Many files
 
 # Fixtures of pytest and common plugins: what they request that a suite may define. What others request is unknown.
 _PLUGIN_FIXTURES = {
@@ -551,9 +552,7 @@ _PLUGIN_FIXTURES = {
 }
 
 # Fixtures by which plugins are configured: they request them for every test.
-_SETTINGS = re.compile(
-    r"(anyio_backend|browser_|celery_|django_|docker_|event_loop|faker_|live_server|vcr)\w*"
-)
+_SETTINGS = re.compile(r"(anyio_backend|browser_|celery_|django_|docker_|event_loop|faker_|live_server|vcr)\w*")
 
 
 def requesters(
@@ -675,12 +674,7 @@ class _Levels:
         if local == "*":
             return {name: name for name in names}
         # A fixture that its decorator names keeps this name.
-        named = (
-            one.name
-            for group in there.fixtures.values()
-            for one in group
-            if one.function == original != one.name
-        )
+        named = (one.name for group in there.fixtures.values() for one in group if one.function == original != one.name)
         return {**{name: name for name in named}, **({original: local} if original in names else {})}
 
     def imports_tests(self, path: str) -> bool:
@@ -710,9 +704,7 @@ class _Levels:
             return names, set(), names
         both = self.before[path].fixtures, self.files.get(path, FileFixtures()).fixtures
         scopes = {(one.name, one.scope_node) for side in both for one in side}
-        names = {
-            name for name in names if (name, scope) in scopes or name not in {other for other, _ in scopes}
-        }
+        names = {name for name in names if (name, scope) in scopes or name not in {other for other, _ in scopes}}
         certain = names & {one.name for side in both for one in side if one.certain}
         hidden = {name for name in certain if name not in self._requested or _SETTINGS.fullmatch(name)}
         was, now = ({one.name for one in side if one.autouse and one.scope_node == scope} for side in both)

@@ -183,9 +183,12 @@ def names_of(views: Views, imported: str, is_package_init: bool) -> Named:
     return Named(named, relative, prefixes, _entry_point_groups(views, imported), unknown)
 
 
+_PATH_ENDINGS = (b".py", b".ipynb", b".sh", b".bash")
+
+
 def paths_of(strings: bytes) -> list[bytes]:
-    """Strings that may be the path of a Python file or a notebook."""
-    return _PATH.findall(strings) if b".py" in strings or b".ipynb" in strings else []
+    """Strings that may be the path of a Python file, a notebook or a shell script."""
+    return _PATH.findall(strings) if any(ending in strings for ending in _PATH_ENDINGS) else []
 
 
 def _names_by_look(views: Views, imported: str) -> tuple[set[bytes], set[bytes], bool]:
