@@ -2,10 +2,10 @@
 
     make bench-conformance ARGS="--write --date 2024-11-30"
 
-Installs the tools of peers.py from the package index (one virtual environment each below build/peers), asks
-each about each case of tests/conformance/cases and prints a table; --write puts it into docs/peers.md. The
-first run takes some 20 minutes. What other tools answered is kept in build/peers until the case, the tool's
-version or the way of asking changes; Greenline is always asked.
+Installs the tools of peers.py from the package index (one virtual environment each below build/peers), asks each
+about each case of tests/conformance/cases and prints a table; --write puts it into docs/peers.md. The first run
+takes half an hour. What other tools did is kept in build/peers/*.json until the case, the tool's version or the
+description of the call changes: delete the files after any other change. Greenline is always asked.
 """
 
 from __future__ import annotations
@@ -28,9 +28,6 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "conformance"))
 
-import peers
-import suite_run
-import table
 from ask import answers
 from peers import PEERS, Peer, PeerError, Question, test_paths
 from suite_run import root_of
@@ -92,9 +89,7 @@ Table = Mapping[str, Sequence[Result | None]]  # tool → one result a case, Non
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description="The conformance table, Greenline and other tools side by side."
-    )
+    parser = argparse.ArgumentParser(description="The conformance table, Greenline and other tools side by side.")
     parser.add_argument("numbers", nargs="*", metavar="NUMBER", help="only these cases, such as 44a")
     parser.add_argument("--tool", action="append", help="only this tool, such as ruff; again for more")
     parser.add_argument("--date", default="an unknown day", help="the day that docs/peers.md shows")
@@ -102,9 +97,7 @@ def main() -> int:
     parser.add_argument("--verbose", action="store_true", help="say on stderr why a cell is not Y")
     options = parser.parse_args()
     cases = [case for case in load() if not options.numbers or case.number in options.numbers]
-    tools = [
-        tool for tool in (GREENLINE, *PEERS, EVERYTHING) if not options.tool or tool.name in options.tool
-    ]
+    tools = [tool for tool in (GREENLINE, *PEERS, EVERYTHING) if not options.tool or tool.name in options.tool]
     found: dict[str, list[Result | None]] = {}
     for peer in tools:
         found[peer.name] = judge_all(peer, cases)
@@ -140,8 +133,7 @@ def install(peer: Peer) -> Path:
 def judge_all(peer: Peer, cases: Sequence[Case]) -> list[Result | None]:
     """One result a case, from what is kept where nothing has changed since."""
     programs = install(peer)
-    asking = "".join(Path(module.__file__ or "").read_text("utf-8") for module in (peers, suite_run, table))
-    keys = [hashlib.sha256(repr((peer.requirements, asking, case)).encode()).hexdigest() for case in cases]
+    keys = [hashlib.sha256(repr((peer.requirements, peer.how, case)).encode()).hexdigest() for case in cases]
     file = ROOT / "build" / "peers" / f"{peer.name}.json"
     kept = json.loads(file.read_text("utf-8")) if file.exists() and peer is not GREENLINE else {}
     new = {key: case for key, case in zip(keys, cases, strict=True) if key not in kept}
@@ -178,16 +170,19 @@ def ask_at_base(peer: Peer, programs: Path, case: Case, folder: Path) -> Questio
     """Make the repository of the case, show the tool its base commit on the way; gives the question."""
     base = write_base(case, folder)
     arguments = list(case.arguments)
-    ref = arguments[arguments.index("--base") + 1] if "--base" in arguments else base
-    question = Question(case, folder, ref, folder.parent, programs)
+    question = Question(case, folder, base, folder.parent, programs)
     if peer.at_base:
         peer.at_base(question)
     write_change(case, folder, base)
-    root = root_of(case, folder)
+    root, ref = root_of(case, folder), base
+    if "--base" in arguments:
+        ref = arguments[arguments.index("--base") + 1]
+    elif (folder / ".git" / "refs" / "remotes" / "origin" / "main").exists():
+        ref = "origin/main"
     if "--head" in arguments:
         root = folder.parent / "head"
         git(folder, "worktree", "add", "--quiet", str(root), arguments[arguments.index("--head") + 1])
-    return question._replace(root=root)
+    return question._replace(root=root, ref=ref)
 
 
 def totals(cases: Sequence[Case], found: Table) -> str:

@@ -82,9 +82,7 @@ def merge_base(question: Question) -> str:
 
 def changed_files(question: Question) -> set[str]:
     """Paths that differ between the merge base and the work tree. Raises PeerError."""
-    tracked = run(
-        question, ["git", "diff", "--name-only", "--no-renames", "--no-relative", "-z", merge_base(question)]
-    )
+    tracked = run(question, ["git", "diff", "--name-only", "--no-renames", "--no-relative", "-z", merge_base(question)])
     untracked = run(question, ["git", "ls-files", "--others", "--exclude-standard", "-z"])
     return {path for path in (tracked + untracked).split("\0") if path}
 
@@ -193,9 +191,7 @@ def ask_grimp(question: Question) -> set[str]:
         for tree in trees(question):
             roots = dict.fromkeys([suite, *source_roots(question, suite, tree)])
             given = {"tree": str(tree), "roots": list(roots), "changed": sorted(changed)}
-            found = json.loads(
-                run(question, ["python", "-c", GRIMP], tree, json.dumps(given | {"cache": cache}))
-            )
+            found = json.loads(run(question, ["python", "-c", GRIMP], tree, json.dumps(given | {"cache": cache})))
             answer |= of_suite(suite, set(found) & tests)
     return answer
 
@@ -203,9 +199,7 @@ def ask_grimp(question: Question) -> set[str]:
 def ask_snob(question: Question) -> set[str]:
     changed = changed_files(question)
     program = "import json, sys, snob_lib; print(json.dumps(snob_lib.get_tests(json.load(sys.stdin))))"
-    found = json.loads(
-        run(question, ["python", "-c", program], given=json.dumps(sorted(changed))).splitlines()[-1]
-    )
+    found = json.loads(run(question, ["python", "-c", program], given=json.dumps(sorted(changed))).splitlines()[-1])
     affected = {Path(path).relative_to(question.root).as_posix() for path in found} | changed
     return affected & test_paths(question)
 
@@ -221,22 +215,24 @@ def collected(question: Question, *options: str, suites: Sequence[str] = ()) -> 
     return run.selected
 
 
-def ask_tach(question: Question) -> set[str]:
+def ask_tach(question: Question, declare_modules: bool) -> set[str]:
     roots = {root for suite in question.case.suites for root in source_roots(question, suite, question.root)}
-    tests = test_paths(question)
-    modules = set()
-    for root in roots:
-        for path in (question.root / root).rglob("*.py"):
-            if path.relative_to(question.root).as_posix() not in tests:
-                name = ".".join(path.relative_to(question.root / root).with_suffix("").parts)
-                modules.add(name.removesuffix("__init__").removesuffix("."))
-    lines = [f"source_roots = {json.dumps(sorted(roots))}", "include_string_imports = true", "exclude = []"]
-    lines += [f"[[modules]]\npath = {json.dumps(name)}\ndepends_on = []" for name in sorted(modules - {""})]
-    exclude = Path(run(question, ["git", "rev-parse", "--git-path", "info/exclude"]).strip())
-    (question.root / exclude).parent.mkdir(exist_ok=True)
-    (question.root / exclude).write_text("tach.toml\n")
+    lines = [
+        f"source_roots = {json.dumps(sorted(roots))}",
+        "include_string_imports = true",
+        "exclude = []",
+    ]
+    if declare_modules:
+        files = [(root, path) for root in roots for path in (question.root / root).rglob("*.py")]
+        paths = [path.relative_to(question.root / root).with_suffix("") for root, path in files]
+        names = {".".join(path.parts).removesuffix("__init__").removesuffix(".") for path in paths}
+        lines += [f"[[modules]]\npath = {json.dumps(name)}\ndepends_on = []" for name in sorted(names - {""})]
+    exclude = question.root / run(question, ["git", "rev-parse", "--git-path", "info/exclude"]).strip()
+    exclude.parent.mkdir(exist_ok=True)
+    exclude.write_text("tach.toml\n")
     (question.root / "tach.toml").write_text("\n".join(lines))
-    run(question, ["tach", "sync"])
+    if declare_modules:
+        run(question, ["tach", "sync"])
     return collected(question, "--collect-only", f"--tach-base={merge_base(question)}")
 
 
@@ -301,9 +297,7 @@ PEERS = (
         "ruff, strings",
         ("ruff==0.17.6",),
         "the same with `--detect-string-imports --min-dots 1`",
-        lambda question: ask_ruff(
-            question, "--no-type-checking-imports", "--detect-string-imports", "--min-dots", "1"
-        ),
+        lambda question: ask_ruff(question, "--no-type-checking-imports", "--detect-string-imports", "--min-dots", "1"),
     ),
     Peer(
         "grimp",
@@ -316,9 +310,15 @@ PEERS = (
     Peer(
         "tach",
         ("tach==0.35.3", "pytest==9.2.0", *LIBRARIES),
-        "`pytest --tach-base=MERGE_BASE --collect-only`, in tach.toml the source roots, every module, "
-        "`include_string_imports = true` and `exclude = []`, then `tach sync`",
-        ask_tach,
+        "`pytest --tach-base=MERGE_BASE --collect-only`, in tach.toml the source roots, "
+        "`include_string_imports = true` and `exclude = []`",
+        lambda question: ask_tach(question, declare_modules=False),
+    ),
+    Peer(
+        "tach, modules",
+        ("tach==0.35.3", "pytest==9.2.0", *LIBRARIES),
+        "the same with every module declared in tach.toml, then `tach sync`",
+        lambda question: ask_tach(question, declare_modules=True),
     ),
     Peer(
         "impacted",

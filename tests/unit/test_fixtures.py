@@ -191,7 +191,7 @@ def plain(node_id: str) -> str:
 
 
 SEED = 7
-TREES = 20
+TREES = 7
 
 
 def test_pytest_sets_up_the_changed_fixture_for_the_same_tests(tmp_path: Path) -> None:

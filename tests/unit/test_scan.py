@@ -322,8 +322,9 @@ def test_identifiers_in_another_encoding() -> None:
 
 BROKEN = {
     "import a\ndef f(:\n  if x: import b\n": "a b",
-    "if x: import z\n<<<<<<< HEAD\nfrom b import c\n=======\n  from .d import (e, # (no)\n f as g)\n": "z b.c .d.e .d.f",
+    "if x: import z\n<<<<<<< HEAD\nfrom b import c\n=======\n from .d import (e, # (no)\n f as g)\n": "z b.c .d.e .d.f",
     "import a\0\n": "a",
+    "\0": "",
     "print 'x'\nif y:\n   import a, b as c; from d import *\n": "a b d.*",
     "x = '''\nimport a\nif y: import b\n": "a b",
     "try:\n  import a\nexcept E, e:\n  x; from a \\\n    import b\n": "a a.b",
@@ -524,6 +525,9 @@ def test_exported_names_of_a_package(source: str, names: str) -> None:
         (DYNAMIC + "import_module('a' + x)", Facts.UNKNOWN_DYNAMIC),
         (DYNAMIC + "list(map(import_module, x))", Facts.UNKNOWN_DYNAMIC),
         ("__import__(x)", Facts.UNKNOWN_DYNAMIC),
+        ("import runpy\nrunpy.run_path(x)", Facts.UNKNOWN_DYNAMIC),
+        ("import runpy\nrunpy.run_path('x.py')", 0),
+        ("import importlib.util as u\nu.spec_from_file_location('x', y)", Facts.UNKNOWN_DYNAMIC),
         ("for m in iter_modules(x.__path__): pass", Facts.UNKNOWN_DYNAMIC),
         ("import a as x\nfor m in iter_modules(x.__path__): pass", 0),
         ("import inspect\ninspect.getsource(x)", Facts.READS_SOURCE),
@@ -718,7 +722,12 @@ FILES = st.recursive(PLAIN, suites, max_leaves=8)
 @settings(max_examples=80, deadline=None)
 @given(FILES, st.sampled_from(["\n", "\r\n", "\r"]), st.sampled_from(["", "\n", "  # end"]))
 def test_generated_files(lines: list[str], newline: str, end: str) -> None:
-    check(("\n".join(lines) + end).replace("\n", newline).encode())
+    source = ("\n".join(lines) + end).replace("\n", newline).encode()
+    check(source)
+    where = [(kind, name) for _, kind, name in import_lines(source) if kind < len(KINDS)]
+    assert {(KINDS.index(kind), name) for kind, names in imports_of(scan(source)).items() for name in names} == set(
+        where
+    )
 
 
 @settings(max_examples=80, deadline=None)

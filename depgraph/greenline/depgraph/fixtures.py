@@ -283,9 +283,8 @@ class _Reader:
         elif isinstance(value, ast.Name) and any(one.function == root for one in self.fixtures):
             same = [one for one in self.fixtures if one.function == root]
             self.fixtures += [one._replace(name=name, function=name, scope_node=scope_node) for one in same]
-        elif isinstance(value, ast.Call) or root in self.imports:
-            if not self._harmless(root):
-                self._perhaps(name, scope_node)
+        elif (isinstance(value, ast.Call) or root in self.imports) and not self._harmless(root):
+            self._perhaps(name, scope_node)
 
     # requests
 
@@ -527,20 +526,20 @@ def _name_matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
 
 # Many files
 
-# Fixtures of pytest and common plugins: what they request that a suite may define. What others request is unknown.
+# Fixtures of pytest and common plugins, and what they request that a suite may define. All others are unknown.
 _PLUGIN_FIXTURES = {
     name: tuple(requests.split())
     for line in """
-        LineMatcher benchmark cache capfd capfdbinary caplog capsys capsysbinary capteesys class_mocker
-        cli_runner count_queries cov doctest_namespace fake_process fp freezer fs isolated_cli_runner linecomp mocker
+        LineMatcher benchmark cache capfd capfdbinary caplog capsys capsysbinary capteesys class_mocker cli_runner
+        count_queries cov doctest_namespace fake_process fp freezer fs isolated_cli_runner linecomp mocker
         module_mocker monkeypatch no_cover package_mocker pytestconfig record_property record_testsuite_property
         record_xml_attribute recwarn request requests_mock session_mocker snapshot socket_disabled socket_enabled
         subtests testrun_uid tmp_path_factory unused_tcp_port unused_tcp_port_factory worker_id
         tmp_path tmpdir_factory: tmp_path_factory
         tmpdir: tmp_path
         pytester testdir: tmp_path_factory monkeypatch
-        async_client async_rf django_assert_max_num_queries django_assert_num_queries mailoutbox rf settings
-        django_capture_on_commit_callbacks django_db_blocker
+        async_client async_rf django_assert_max_num_queries django_assert_num_queries django_db_blocker mailoutbox
+        django_capture_on_commit_callbacks rf settings
         db transactional_db django_db_reset_sequences django_db_serialized_rollback: django_db_setup
         django_user_model django_username_field: db
         admin_client async_admin_client admin_user: db admin_user django_user_model
@@ -551,7 +550,7 @@ _PLUGIN_FIXTURES = {
     for name in names.split()
 }
 
-# Fixtures by which plugins are configured: they request them for every test.
+# Fixtures by which a suite configures plugins: these request them for every test.
 _SETTINGS = re.compile(r"(anyio_backend|browser_|celery_|django_|docker_|event_loop|faker_|live_server|vcr)\w*")
 
 
@@ -566,13 +565,16 @@ def requesters(
     """The tests that use a changed fixture: file → node ids in it, or None for the whole file.
 
     changed: path → names of the fixtures there that changed, came or went.
-    files: path → facts, of the test files, conftests, plugins, and files that these import fixtures from.
-    chain: path → the conftests that apply to it, nearest first, and then its plugins.
-    before: the facts of changed files as they were; FileFixtures() for a new one. A file that is missing here may have
-    had autouse fixtures of the changed names: they reach every test below it.
-    imported: (path, module as its import writes it) → the path of that module, None if it is not in the repository.
-    What a fixture requests is unknown if it comes from such a module.
+    files: path → facts, of the test files, conftests, plugins, and of files that these import fixtures from. Any
+    of them with tests can be in the answer, except a conftest.py.
+    chain: path → the conftest.py files that apply to it, nearest first, and then its plugins.
+    before: the facts of changed files as they were; FileFixtures() for a new one. In a file that is missing here
+    the fixtures may have been autouse: they reach every test below it.
+    imported: (path, module as its import writes it) → the path of that module, None if it is not in the
+    repository. What is imported from there may request anything.
     usefixtures: what the configuration of the suite makes every test request.
+
+    A changed fixture that no test and no other fixture requests may serve a plugin: it reaches every test below.
     """
     levels = _Levels(changed, files, before or {}, imported)
     answer: dict[str, tuple[str, ...] | None] = {}
@@ -594,20 +596,53 @@ def requesters(
                 views[key] = _View([*inner, *outer], levels.unrelated, test.parametrized, usefixtures)
             if test.dynamic or views[key].uses_change(test.requests):
                 selected.append(test.node_id)
-        if facts.opaque or "" in selected:
+        if facts.opaque or "" in selected or (selected and len(selected) == len(facts.tests)):
             answer[path] = None
         elif selected:
-            answer[path] = None if len(selected) == len(facts.tests) else tuple(dict.fromkeys(selected))
+            answer[path] = tuple(dict.fromkeys(selected))
     return answer
 
 
+def names_leading_to(changed: Collection[str], files: Iterable[FileFixtures]) -> set[str]:
+    """The names whose request can lead to a fixture of these names, or to one that may request anything.
+
+    changed: names of fixtures; files: the facts of all files that define fixtures. Where one of the answer is
+    autouse, or in a suite's usefixtures, a test need not spell any of them.
+    """
+    return _related(changed, list(files))[0]
+
+
+def _related(changed: Iterable[str], files: Collection[FileFixtures]) -> tuple[set[str], set[str]]:
+    """The names whose request can lead to a change; and all names of fixtures that are known."""
+    users: dict[str, set[str]] = {}
+    for name, requests in _PLUGIN_FIXTURES.items():
+        for request in requests:
+            users.setdefault(request, set()).add(name)
+    known = set(_PLUGIN_FIXTURES)
+    related = set(changed)
+    for facts in files:
+        related.update(local for local, _, _ in facts.imports)
+        for fixture in facts.fixtures:
+            known.add(fixture.name)
+            related |= {fixture.name} if fixture.dynamic else set()
+            for request in fixture.requests:
+                users.setdefault(request, set()).add(fixture.name)
+    related |= users.keys() - known
+    queue = list(related)
+    while queue:
+        found = users.get(queue.pop(), set()) - related
+        related |= found
+        queue += found
+    return related, known
+
+
 class _Level(NamedTuple):
-    """The fixtures of one class, one file, or all plugins together."""
+    """The fixtures of one class, of one file outside classes, or of all plugins together."""
 
     fixtures: dict[str, list[Fixture]]
-    autouse: Collection[str]
-    changed: Collection[str]
-    flipped: Collection[str]  # those that have become autouse, or are it no longer
+    autouse: set[str]
+    changed: set[str]
+    flipped: set[str]  # those that have become autouse, or are it no longer
     open: bool  # may define any other name too
 
 
@@ -627,60 +662,63 @@ class _Levels:
         """The level of a class in a file, or of these files."""
         key = (paths, scope)
         if key not in self._known:
-            self._known[key] = _Level({}, (), (), (), open=True)  # what files see that import each other
-            self._known[key] = self._make(paths, scope)
+            self._known[key] = _Level({}, set(), set(), set(), open=True)  # what files see that import each other
+            level = _Level({}, set(), set(), set(), any(self._facts(path).opaque for path in paths))
+            for path in paths:
+                self._add_changes(level, path, scope)
+                for fixture in self._facts(path).fixtures:
+                    if fixture.scope_node == scope:
+                        level.fixtures.setdefault(fixture.name, []).append(fixture)
+                for local, module, original in () if scope else self._facts(path).imports:
+                    level = self._with_import(level, local, original, self._target(path, module))
+            level.autouse.update(
+                fixture.name for group in level.fixtures.values() for fixture in group if fixture.autouse
+            )
+            self._known[key] = level
         return self._known[key]
 
-    def _make(self, paths: tuple[str, ...], scope: str) -> _Level:
-        fixtures: dict[str, list[Fixture]] = {}
-        autouse: set[str] = set()
-        changed: set[str] = set()
-        flipped: set[str] = set()
-        is_open = False
-        for path in paths:
-            facts = self.files.get(path, FileFixtures())
-            is_open |= facts.opaque
-            for total, part in zip((changed, autouse, flipped), self._changes(path, scope), strict=True):
-                total |= part
-            for fixture in facts.fixtures:
-                if fixture.scope_node == scope:
-                    fixtures.setdefault(fixture.name, []).append(fixture)
-            for local, module, original in () if scope else facts.imports:
-                target = self._target(path, module)
-                if target:
-                    there = self.get((target,))
-                    names = self._names(there, local, original)
-                    is_open |= there.open and local == "*"
-                elif local == "*":
-                    is_open = True
-                    continue
-                else:
-                    unknown = Fixture(local, "", False, "function", (), "", dynamic=True, certain=False)
-                    there, names = _Level({local: [unknown]}, (), (), (), False), {local: local}
-                for name, mine in names.items():
-                    fixtures.setdefault(mine, []).extend(there.fixtures.get(name, ()))
-                    for into, part in (
-                        (changed, there.changed),
-                        (autouse, there.autouse),
-                        (flipped, there.flipped),
-                    ):
-                        into |= {mine} if name in part else set()
-        autouse |= {name for name, group in fixtures.items() if any(fixture.autouse for fixture in group)}
-        return _Level(fixtures, autouse, changed, flipped, is_open)
+    def _facts(self, path: str) -> FileFixtures:
+        return self.files.get(path, FileFixtures())
 
-    def _names(self, there: _Level, local: str, original: str) -> dict[str, str]:
-        """What an import brings along: a fixture's name there → its name here."""
-        names = {*there.fixtures, *there.changed}
-        if local == "*":
-            return {name: name for name in names}
-        # A fixture that its decorator names keeps this name.
-        named = (one.name for group in there.fixtures.values() for one in group if one.function == original != one.name)
-        return {**{name: name for name in named}, **({original: local} if original in names else {})}
+    def _add_changes(self, level: _Level, path: str, scope: str) -> None:
+        names = set(self.changed.get(path, ()))
+        if not names or path not in self.before or self.before[path].opaque:
+            level.changed.update(names)
+            level.flipped.update(names)
+            return
+        sides = self.before[path].fixtures, self._facts(path).fixtures
+        scopes = {(one.name, one.scope_node) for side in sides for one in side}
+        names = {name for name in names if (name, scope) in scopes or name not in {other for other, _ in scopes}}
+        certain = names & {one.name for side in sides for one in side if one.certain}
+        was, now = ({one.name for one in side if one.autouse and one.scope_node == scope} for side in sides)
+        level.changed.update(names)
+        level.flipped.update(names & (was ^ now))
+        level.autouse.update(name for name in certain if name not in self._requested or _SETTINGS.fullmatch(name))
+
+    def _with_import(self, level: _Level, local: str, original: str, target: str | None) -> _Level:
+        if not target:
+            if local == "*":
+                return level._replace(open=True)
+            unknown = Fixture(local, local, False, "function", (), "", dynamic=True, certain=False)
+            level.fixtures.setdefault(local, []).append(unknown)
+            return level
+        there = self.get((target,))
+        names = {name: name for name in (*there.fixtures, *there.changed)}  # there → here
+        if local != "*":
+            # A fixture that its decorator names keeps this name.
+            named = {one.name for group in there.fixtures.values() for one in group if one.function == original}
+            names = {name: name if name != original else local for name in names if name in named or name == original}
+        for name, mine in names.items():
+            level.fixtures.setdefault(mine, []).extend(there.fixtures.get(name, ()))
+            for attribute in ("autouse", "changed", "flipped"):
+                if name in getattr(there, attribute):
+                    getattr(level, attribute).add(mine)
+        return level._replace(open=level.open or (there.open and local == "*"))
 
     def imports_tests(self, path: str) -> bool:
         """May a file have tests that another one defines?"""
-        for local, module, original in self.files[path].imports:
-            if local in self.files[path].test_imports:
+        for local, module, original in self._facts(path).imports:
+            if local in self._facts(path).test_imports:
                 there = self.files.get(self._target(path, module) or "")
                 if there is None or there.opaque or there.test_imports:
                     return True
@@ -695,24 +733,8 @@ class _Levels:
             self._targets[key] = self.imported(path, module) if module else None
         return self._targets[key]
 
-    def _changes(self, path: str, scope: str) -> tuple[set[str], set[str], set[str]]:
-        """The changed names of a scope: all; those that plugins may request; those that may be or have been autouse
-        on one side only.
-        """
-        names = set(self.changed.get(path, ()))
-        if not names or path not in self.before or self.before[path].opaque:
-            return names, set(), names
-        both = self.before[path].fixtures, self.files.get(path, FileFixtures()).fixtures
-        scopes = {(one.name, one.scope_node) for side in both for one in side}
-        names = {name for name in names if (name, scope) in scopes or name not in {other for other, _ in scopes}}
-        certain = names & {one.name for side in both for one in side if one.certain}
-        hidden = {name for name in certain if name not in self._requested or _SETTINGS.fullmatch(name)}
-        was, now = ({one.name for one in side if one.autouse and one.scope_node == scope} for side in both)
-        return names, hidden, names & (was ^ now)
-
     @cached_property
     def _requested(self) -> set[str]:
-        """What tests and other fixtures request. A fixture that is not among it may serve a plugin."""
         names: set[str] = set()
         for facts in self.files.values():
             names.update(facts.mentions, *(test.requests for test in facts.tests))
@@ -722,25 +744,7 @@ class _Levels:
     @cached_property
     def unrelated(self) -> set[str]:
         """The names that lead to no change, whoever requests them: only the others deserve a closer look."""
-        users: dict[str, set[str]] = {}
-        for name, requests in _PLUGIN_FIXTURES.items():
-            for request in requests:
-                users.setdefault(request, set()).add(name)
-        known = set(_PLUGIN_FIXTURES)
-        related = set().union(*self.changed.values())
-        for facts in self.files.values():
-            related.update(local for local, _, _ in facts.imports)
-            for fixture in facts.fixtures:
-                known.add(fixture.name)
-                related |= {fixture.name} if fixture.dynamic else set()
-                for request in fixture.requests:
-                    users.setdefault(request, set()).add(fixture.name)
-        related |= users.keys() - known
-        queue = list(related)
-        while queue:
-            found = users.get(queue.pop(), set()) - related
-            related |= found
-            queue += found
+        related, known = _related({name for names in self.changed.values() for name in names}, self.files.values())
         return known - related
 
 
@@ -759,33 +763,32 @@ class _View:
         self.parametrized = parametrized
         self._known: dict[str, bool] = {}
         autouse = (name for level in levels for name in level.autouse)
-        self._always = any(level.flipped for level in levels) or any(
-            map(self._leads_to_change, (*usefixtures, *autouse))
-        )
+        self._always = any(level.flipped for level in levels) or self._any((*usefixtures, *autouse))
 
     def uses_change(self, requests: Iterable[str]) -> bool:
-        return self._always or any(map(self._leads_to_change, requests))
+        return self._always or self._any(requests)
 
-    def _leads_to_change(self, name: str) -> bool:
-        if name not in self._known:
-            self._known[name] = self._visit(name, {})
-        return self._known[name]
+    def _any(self, requests: Iterable[str]) -> bool:
+        for name in requests:
+            if name not in self._known:
+                self._known[name] = self._visit(name, {})
+            if self._known[name]:
+                return True
+        return False
 
     def _visit(self, name: str, in_use: dict[str, int]) -> bool:
         """Does a request for this name lead to a changed fixture, or to one that may request anything?
 
-        in_use: how many definitions of a name, from the nearest on, are on the way here; 0 when it has been visited.
-        A fixture that requests its own name, directly or not, gets the next definition outwards.
+        in_use: which definition of a name, counted from the nearest, is the next on the way here; 0 if the name
+        has been visited. A fixture that requests its own name, directly or not, gets the next one outwards.
         """
         depth = in_use.get(name, 1)
         if depth == 0 or name in self.parametrized or name in self.unrelated:
             return False
         passed = 0
         for level in self.levels:
-            if level.open or name in level.changed:
-                return True
             group = level.fixtures.get(name, ())
-            if not all(fixture.certain for fixture in group):
+            if level.open or name in level.changed or not all(fixture.certain for fixture in group):
                 return True
             passed += bool(group)
             if group and passed == depth:

@@ -66,11 +66,14 @@ class CodeGraph(NamedTuple):
     tests: list[int]
     names: Names
 
+    def source(self, node: int) -> bytes:
+        """A file as Python, b"" if it cannot be read."""
+        return python_of(self.paths[node], self.names.opened.read_head(self.paths[node]) or b"")
+
     def spots(self, node: int, reference: Reference) -> list[tuple[int, str, str]]:
         """Where a file names what a reference means: (line, name, kind), import statements first."""
-        source = python_of(self.paths[node], self.names.opened.read_head(self.paths[node]) or b"")
         found = []
-        for line, kind, name in scan.import_lines(source):
+        for line, kind, name in scan.import_lines(self.source(node)):
             if kind in _KINDS and any(own == reference.modules for own, _ in self.names.lead(node, kind, name)):
                 found.append((line, name, _KINDS[kind]))
         return sorted(found, key=lambda spot: ((IMPORT, LAZY, NAMED).index(spot[2]), spot))
@@ -95,12 +98,9 @@ def read(opened: Opened, imports_only: bool = False) -> CodeGraph:
     edges, references = [], []
     for node, (old, facts) in enumerate(zip(there, _facts(opened, paths), strict=True)):
         targets = graph.dependencies(paths[node], facts) if paths[node] in changed else lists[old]
-        around = names.around(node, own := set(names.numbers(targets)))
-        found = _references(names, node, facts, own, around, imports_only)
-        if imports_only:
-            own &= around.union(*(reached for _, _, reached in found))
+        own, found = _references(names, node, facts, set(names.numbers(targets)), imports_only)
         edges.append(sorted(own))
-        references.append(_with_only(found, own - around))
+        references.append(found)
     return CodeGraph(paths, edges, references, [number[old] for old in there if graph.flags(old) & TEST], names)
 
 
@@ -130,13 +130,13 @@ class Names:
                 found = self.numbers(self._resolver.below(each, folder))
                 yield found, found
                 continue
-            reached = found = self._resolver.targets(each, folder)
-            while found:
-                each = each.rpartition(".")[0]
-                above = self._resolver.targets(each, folder)
-                if len(found) > len(above):
-                    yield self.numbers(found[len(above) :]), self.numbers(reached)
-                found = found[:0] if len(found) > len(above) else above
+            yield self.numbers(self._meant(each, folder)), self.numbers(self._resolver.targets(each, folder))
+
+    def _meant(self, name: str, folder: str) -> Sequence[int]:
+        """What the last known part of a dotted name adds to those before it."""
+        found, parent = self._resolver.targets(name, folder), name.rpartition(".")[0]
+        own = found[len(self._resolver.targets(parent, folder)) :]
+        return own if own or not parent else self._meant(parent, folder)
 
     def around(self, node: int, edges: Collection[int]) -> set[int]:
         """What a file depends on for its place: the packages around it, the conftest.py that applies to it."""
@@ -165,6 +165,45 @@ def _facts(opened: Opened, paths: Sequence[str]) -> list[Facts]:
     known = store.facts(list(jobs.values()), lambda share: workspace.read_blobs([job.oid for job in share]))
     facts = dict(zip(jobs, known, strict=True))
     return [facts[path] if path in facts else scan_version(opened.read_head(path), path) for path in paths]
+
+
+def _references(
+    names: Names, node: int, facts: Facts, edges: set[int], imports_only: bool
+) -> tuple[set[int], list[Reference]]:
+    """The edges of one file, as ``imports_only`` leaves them, and its references."""
+    by_kind = [
+        (scan.RUNTIME, f"{facts.runtime}\n{facts.guarded}".split()),
+        (scan.FUNCTION, facts.function.split()),
+    ]
+    if not imports_only:
+        by_kind.append((scan.STRING, facts.string.split()))
+        by_kind.append((scan.RELATIVE_STRING, facts.relative_strings()))
+        by_kind.append((scan.PREFIX, facts.prefixes()))
+    found: dict[Nodes, tuple[str, set[int]]] = {}
+    for kind, spelled in by_kind:
+        for name in spelled:
+            for own, targets in names.lead(node, kind, name):
+                if not edges.isdisjoint(own):
+                    found.setdefault(own, (_KINDS[kind], set()))[1].update(targets)
+    users = Counter(target for _, targets in found.values() for target in targets)
+    around = names.around(node, edges)
+    single = {each for each in edges - around if users[each] == 1}
+    if imports_only:
+        edges = edges & (users.keys() | around)
+    return edges, [Reference(own, kind, tuple(sorted(targets & single))) for own, (kind, targets) in found.items()]
+
+
+def recent_changes(graph: CodeGraph, since: str | None, commits: int) -> list[set[int]]:
+    """The modules that each of the last commits edited, along the first parents; without those that edited none.
+
+    ``since``: a commit id, only commits after it. A commit without a parent adds everything and is left out.
+    """
+    number = {path: node for node, path in enumerate(graph.paths)}
+    options = ("--first-parent", "-m", "--min-parents=1", "--no-renames", "--name-only", "--format=%x01", "-z")
+    wanted = f"{since}..HEAD" if since else "HEAD"
+    text = graph.names.opened.workspace.git("log", *options, f"--max-count={commits}", wanted, "--")
+    changes = [{number[path] for path in re.split("[\0\n]", part) if path in number} for part in text.split("\1")]
+    return [change for change in changes if change]
 
 
 # -- graphs --------------------------------------------------------------------------------------------------
@@ -269,8 +308,8 @@ class Hub(NamedTuple):
 def hubs(graph: CodeGraph) -> list[Hub]:
     """Every module that a test depends on, the most tests first, then the most importers."""
     importers: Counter[int] = Counter()
-    for links in graph.links:
-        importers.update({node for link in links if link.kind != NAMED for node in link.modules})
+    for references in graph.references:
+        importers.update({node for own, kind, _ in references if kind != NAMED for node in own})
     tests = counts(condense(graph.edges), [(test,) for test in graph.tests])
     found = [Hub(node, count, importers[node]) for node, count in enumerate(tests) if count]
     return sorted(found, key=lambda hub: (-hub.tests, -hub.importers, hub.node))
@@ -295,14 +334,15 @@ class Cycle(NamedTuple):
 
 
 def imports_of(graph: CodeGraph) -> list[dict[int, str]]:
-    """Node → the modules that its statements import, each with IMPORT or LAZY. Test files import nothing here."""
-    tests = set(graph.tests)
-    return [
-        {each: link.kind for link in links if link.kind != NAMED for each in link.modules if each != node}
-        if node not in tests
-        else {}
-        for node, links in enumerate(graph.links)
-    ]
+    """Node → the modules that its statements import, each with IMPORT or LAZY; nothing for test files."""
+    found: list[dict[int, str]] = [{} for _ in graph.paths]
+    for node in set(range(len(graph.paths))).difference(graph.tests):
+        for own, kind, _ in graph.references[node]:
+            if kind != NAMED:
+                for each in own:
+                    if found[node].get(each) != IMPORT:
+                        found[node][each] = kind
+    return found
 
 
 def cycles(imports: Sequence[Mapping[int, str]]) -> list[Cycle]:
@@ -452,8 +492,8 @@ def _bounds(
     """What each cut spares at most, for all of them at once.
 
     Take a hub that most pairs (test, change) run through. After the cut a test still reaches the change through the
-    hub, unless all its ways to the hub or all ways from there to the change lead through the cut: it *dominates* them.
-    Pairs past the hub count for the cut as soon as they can run through it.
+    hub, unless all its ways to the hub, or all ways from there to the change, lead through the cut, which dominates
+    them. Tests and changes past the hub are lost as soon as the cut lies between them.
     """
     shape = condense(edges)
     alone = [(test,) for test in tests]
@@ -469,28 +509,130 @@ def _bounds(
     for node, targets in enumerate(ways):
         for target in targets:
             back[target].append(node)
-    ahead, behind = dominators(ways, hub), dominators(back, hub)
-    near = [change for change in changes if any(ahead.number[node] >= 0 for node in change)]
-    far_changes = [change for change in changes if all(ahead.number[node] < 0 for node in change)]
-    far_tests = [(test,) for test in tests if behind.number[test] < 0]
-    cut_changes = ahead.weights(ahead.common([node for node in change if ahead.number[node] >= 0]) for change in near)
-    cut_tests = behind.weights(test for test in tests if behind.number[test] >= 0)
-    far_testing, far_changing = counts(shape, far_tests), counts(shape, far_changes, up=True)
+    ahead, behind = Dominators(ways, hub), Dominators(back, hub)
+    reached = [[node for node in change if node in ahead.number] for change in changes]
+    lost_changes = ahead.weigh(ahead.common(nodes) for nodes in reached if nodes)
+    lost_tests = behind.weigh(test for test in tests if test in behind.number)
+    past_tests = counts(shape, [(test,) for test in tests if test not in behind.number])
+    past_changes = counts(shape, [change for change, nodes in zip(changes, reached, strict=True) if not nodes], up=True)
     bounds = []
     for at, (node, gone) in enumerate(cuts, len(edges)):
-        below = min(len(changes), sum(changing[each] for each in gone))
-        far_below = min(len(far_changes), sum(far_changing[each] for each in gone))
-        far, close = far_testing[node], testing[node] - far_testing[node]
-        through = cut_tests[at] * below + close * cut_changes[at]
-        bounds.append(min(testing[node] * below, through + far * below + close * far_below))
+        through = min(len(changes), sum(changing[each] for each in gone))
+        past = sum(past_changes[each] for each in gone)
+        near_tests = testing[node] - past_tests[node]
+        bound = (lost_tests[at] + past_tests[node]) * through + near_tests * (lost_changes[at] + past)
+        bounds.append(min(testing[node] * through, bound))
     return bounds
 
 
-class Dominators(NamedTuple):
-    """The dominator tree of what a root reaches. Nodes have numbers along the tree, parents before children."""
+class Dominators:
+    """The dominator tree of what a root reaches: a node's parent is the last that all ways to it share."""
 
-    number: list[int]  # node → number, or -1 if the root does not reach it
-    parent: list[int]  # number → number of the immediate dominator (the root: itself)
+    def __init__(self, edges: Edges, root: int) -> None:
+        import networkx
+
+        graph = networkx.DiGraph((node, target) for node, targets in enumerate(edges) for target in targets)
+        graph.add_node(root)
+        self._parent = networkx.immediate_dominators(graph, root)
+        children: dict[int, list[int]] = {}
+        for node, parent in self._parent.items():
+            if node != root:
+                children.setdefault(parent, []).append(node)
+        self.number: dict[int, int] = {}  # parents before children
+        todo = [root]
+        while todo:
+            node = todo.pop()
+            self.number[node] = len(self.number)
+            todo += children.get(node, ())
 
     def common(self, nodes: Iterable[int]) -> int:
-        """The number... """
+        """The last node that dominates all of these."""
+        first, *others = nodes
+        for other in others:
+            while first != other:
+                if self.number[first] > self.number[other]:
+                    first = self._parent[first]
+                else:
+                    other = self._parent[other]
+        return first
+
+    def weigh(self, nodes: Iterable[int]) -> Counter[int]:
+        """How many of these nodes each node dominates."""
+        found = Counter(nodes)
+        for node in list(self.number)[:0:-1]:
+            found[self._parent[node]] += found[node]
+        return found
+
+
+# -- one import ----------------------------------------------------------------------------------------------
+
+
+class Uses(NamedTuple):
+    """The names that a file uses of an import, by where: in what runs at import, in functions, in annotations."""
+
+    at_import: set[str]
+    in_functions: set[str]
+    in_annotations: set[str]
+
+
+def uses(source: bytes, spots: Collection[tuple[int, str]]) -> Uses | None:
+    """How a file uses what its import statements at ``spots``, (line, name), bind.
+
+    None where that cannot be told: a star import, or a file that this Python cannot parse.
+    """
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    bound = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            base = ""
+            if isinstance(node, ast.ImportFrom):
+                base = "." * node.level + (f"{node.module}." if node.module else "")
+            names = [alias for alias in node.names if (node.lineno, base + alias.name) in spots]
+            bound |= {alias.asname or alias.name.partition(".")[0] for alias in names}
+    if not bound or "*" in bound:
+        return None
+    found = Uses(set(), set(), set())
+    todo: list[tuple[ast.AST, set[str]]] = [(tree, found.at_import)]
+    while todo:
+        node, where = todo.pop()
+        if isinstance(node, ast.Name):
+            where |= bound & {node.id}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if where is found.in_annotations:
+                where |= bound.intersection(re.findall(r"\w+", node.value))
+            elif where is found.at_import:
+                where |= bound & {node.value}  # __all__
+        for field, value in ast.iter_fields(node):
+            inside = where
+            if field in ("annotation", "returns"):
+                inside = found.in_annotations
+            elif field == "body" and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+                inside = found.in_functions
+            children = value if isinstance(value, list) else [value]
+            todo += [(child, inside) for child in children if isinstance(child, ast.AST)]
+    return found
+
+
+# -- export --------------------------------------------------------------------------------------------------
+
+
+def to_networkx(graph: CodeGraph) -> networkx.DiGraph[str]:
+    """Paths with ``test`` (whether it is a test file), edges from importer to imported with ``kind``."""
+    import networkx
+
+    found = networkx.DiGraph()
+    tests = set(graph.tests)
+    for node, path in enumerate(graph.paths):
+        found.add_node(path, test=node in tests)
+    for node, edges in enumerate(graph.edges):
+        around = graph.names.around(node, edges)
+        kinds = {each: kind for own, kind, _ in reversed(graph.references[node]) for each in own}
+        for each in edges:
+            file = graph.paths[each].rpartition("/")[2]
+            place = CONFTEST if each in around and file == "conftest.py" else PACKAGE
+            kind = kinds.get(each, place if each in around or file == "__init__.py" else OTHER)
+            found.add_edge(graph.paths[node], graph.paths[each], kind=kind)
+    return found

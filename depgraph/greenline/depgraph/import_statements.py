@@ -169,15 +169,17 @@ def _of_lines(text: bytes, total: int) -> list[list[tuple[bytes, bytes, bytes]]]
         before = None
         while blocks and blocks[-1].width >= width:
             before = blocks.pop()
-        around = blocks[-1].body if blocks else 0
         if keyword:
-            block = _open(keyword, text, match.end(), width, around, before)
-            if block is None:
+            follows = keyword == b"else" or keyword == b"elif"
+            if follows and (before is None or before.width != width):
                 return None
-            blocks.append(block)
-        elif around & _UNSURE:
-            return None
+            blocks.append(_Block(width, keyword, match.end(), before if follows else None))
         else:
+            around = 0
+            for block in blocks:
+                around |= _in_body(text, block)
+            if around & _UNSURE:
+                return None
             kinds[_KIND[around]].append((base, names, plain))
             total -= 1
             if not total:
@@ -197,27 +199,29 @@ def _brackets(text: bytes, start: int, end: int) -> int:
 
 
 class _Block(NamedTuple):
-    """An open block: its header's column, what holds in its body, and in what follows it as else or elif."""
+    """An open block: its header's column and keyword, where that ends, and the block that this is the else of."""
 
     width: int
-    body: int
-    otherwise: int
+    keyword: bytes
+    end: int
+    before: _Block | None
 
 
-def _open(keyword: bytes, text: bytes, end: int, width: int, around: int, before: _Block | None) -> _Block | None:
-    """The block that a header opens whose keyword ends at ``end``; None where it has no place here."""
-    if keyword == b"else" or keyword == b"elif":
-        if before is None or before.width != width:
-            return None
-        around = before.otherwise
-    if keyword == b"def":
-        return _Block(width, around | _FUNCTION, around)
-    if keyword in (b"try", b"except", b"finally"):
-        return _Block(width, around | _GUARDED, around | _GUARDED)
-    if keyword == b"if" or keyword == b"elif":
-        body, otherwise = _condition(text, end)
-        return _Block(width, around | body, around | otherwise)
-    return _Block(width, around, around)
+def _in_body(text: bytes, block: _Block) -> int:
+    """What a block's header says about its body."""
+    if block.keyword == b"def":
+        return _FUNCTION
+    if block.keyword in (b"try", b"except", b"finally"):
+        return _GUARDED
+    around = _condition(text, block.end)[0] if block.keyword in (b"if", b"elif") else 0
+    before = block.before
+    while before:
+        if before.keyword in (b"if", b"elif"):
+            around |= _condition(text, before.end)[1]
+        elif before.keyword == b"except":
+            around |= _GUARDED
+        before = before.before
+    return around
 
 
 def _condition(text: bytes, start: int) -> tuple[int, int]:
@@ -340,7 +344,7 @@ def _last_name(node: ast.expr) -> str:
 # -- 3: anything -----------------------------------------------------------------------------------------
 
 _ANYWHERE = _verbose(
-    r"""\bfrom[ \t\f]+(\.*)[ \t\f]*([\w.\x80-\xff]*)[ \t\f]+import\b[ \t\f]*(\((?:\#[^\n]*|[^)\#])*|[^\n;\#]*)
+    r"""\bfrom[ \t\f]+(\.*)[ \t\f]*([\w.\x80-\xff]*)[ \t\f]+import\b[ \t\f]*(\((?:[^)\#]++|\#[^\n]*+)*+|[^\n;\#]*)
     | \bimport\b[ \t\f]*([^\n;\#]*)"""
 )
 _COMMENT = re.compile(rb"#[^\n]*")

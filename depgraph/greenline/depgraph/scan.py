@@ -104,6 +104,8 @@ def scan(data: bytes, is_package_init: bool = False) -> Facts:
     runtime, function, type_checking, guarded = ["\n".join(sorted(set(names))) for names in statements.names]
     imported = f"\n{runtime}\n{function}\n{type_checking}\n{guarded}\n"
     named = string_names.names_of(views, imported, is_package_init)
+    paths = string_names.paths_of(views.strings)
+    unknown = named.unknown or (not paths and _imports_by_path(views.code, imported))
     return Facts(
         runtime,
         function,
@@ -112,11 +114,11 @@ def scan(data: bytes, is_package_init: bool = False) -> Facts:
         _joined(named.string).replace(":", "."),
         _joined(named.relative_string).replace(":", "."),
         _joined(named.prefix).replace(":", "."),
-        _joined(string_names.paths_of(views.strings)),
+        _joined(paths),
         _joined(named.entry_point),
         _joined(_COMMAND.findall(views.strings) if _starts_processes(views.code, imported) else ()),
         _joined(_PYTEST_MARK.findall(views.code) if "pytest" in imported else ()),
-        flags | _flags(views, imported) | Facts.UNKNOWN_DYNAMIC * named.unknown,
+        flags | _flags(views, imported) | Facts.UNKNOWN_DYNAMIC * unknown,
     )
 
 
@@ -127,6 +129,7 @@ def _joined(names: Iterable[bytes]) -> str:
 _COMMAND = re.compile(rb"""\n["']([\w.-]+)(?=["' ])""")
 _PYTEST_MARK = re.compile(rb"\bmark\s*\.\s*(\w+)")
 _OS_STARTS = re.compile(rb"os\.(?:system|popen|exec|spawn|posix_spawn)")
+_IMPORTS_BY_PATH = re.compile(rb"spec_from_file_location|SourceFileLoader|run_path")
 _READS_SOURCE = re.compile(rb"getsource|findsource|getcomments|linecache")
 
 
@@ -138,6 +141,10 @@ def _starts_processes(code: bytes, imported: str) -> bool:
         or ("asyncio" in imported and b"create_subprocess" in code)
         or ("pytest" in imported and b"script_runner" in code)
     )
+
+
+def _imports_by_path(code: bytes, imported: str) -> bool:
+    return ("importlib" in imported or "runpy" in imported) and _IMPORTS_BY_PATH.search(code) is not None
 
 
 def _flags(views: Views, imported: str) -> int:

@@ -80,8 +80,8 @@ def views_of_code(source: bytes, code: Code, other_words: bool) -> Views:
     fields = _FIELD.findall(strings)
     if fields:
         strings += b"\n".join(fields).replace(b'"', b'"\n"').replace(b"'", b"'\n'")
-    strings += b"\n".join(_concatenated(text, parts))
-    scripts = _scripts(parts) if b"import " in strings else b""
+    strings += b"".join(_concatenated(text, parts))
+    scripts = _scripts(parts) if b"import" in strings else b""
     return Views(source, text, strings, scripts, set(_HINT.findall(text)), other_words)
 
 
@@ -99,7 +99,7 @@ def _concatenated(text: bytes, parts: list[bytes]) -> list[bytes]:
             run = _content(parts[2 * index + 1])
         run += _content(parts[2 * index + 3])
         last = index
-    return [b'"%b"' % run for run in [*strings, run] if run and (b" " not in run or b"-m " in run)]
+    return [b'\n"%b"' % run for run in [*strings, run] if run and (b" " not in run or b"-m " in run)]
 
 
 def _content(token: bytes) -> bytes:
@@ -110,7 +110,7 @@ def _scripts(parts: list[bytes]) -> bytes:
     """The import statements in strings that may be run: in all but docstrings."""
     found: list[bytes] = []
     for index, token in enumerate(parts):
-        if index % 2 and b"import " in token and token[0] != _HASH and not _is_docstring(parts, index):
+        if index % 2 and b"import" in token and token[0] != _HASH and not _is_docstring(parts, index):
             found += _CODE_IMPORT.findall(token.replace(rb"\n", b"\n"))
     return b"\n".join(found)
 
@@ -145,7 +145,11 @@ _LAZY = _verbose(
     r"""\n__getattr__\b | \bdef[ ]__getattr__\s*\(\s*\w+\s*(?::[^,()]*)?,?\s*\) | _import_structure
     | \blazy(?:_loader)?\.attach | \bLazy(?:Module|Importer|Import)\b"""
 )
-_IMPORTER = r"(?:import_module|__import__|find_spec|run_module|load_module|import_string|resolve_name|locate)"
+_IMPORTERS = (
+    *("import_module", "__import__", "find_spec", "run_module"),
+    *("load_module", "import_string", "resolve_name", "locate"),
+)
+_IMPORTER = f"(?:{'|'.join(_IMPORTERS)})"
 _OF_UNKNOWN = _verbose(
     rf"""{_IMPORTER}\s*\(\s*(?:name\s*=\s*)?(?!\s|name\s*=|[rRuUbBfF]{{0,2}}["']
         (?: [^{{%"'\n]+["']\s*[,)] | [\w.]*\.["'%{{] | \{{__(?:name|package)__\}}\. ) )"""
@@ -218,8 +222,13 @@ def _names_by_look(views: Views, imported: str) -> tuple[set[bytes], set[bytes],
         named.update(_AFTER_M.findall(strings))
     if views.scripts:
         named.update(name.encode(errors="replace") for name in of_anything(views.scripts).names[RUNTIME])
-    unknown = importing and bool(_OF_UNKNOWN.search(views.source) or _PASSED_ON.search(views.source))
+    unknown = importing and _imports_unknown(views.source)
     return named, prefixes, unknown
+
+
+def _imports_unknown(source: bytes) -> bool:
+    called = any(importer.encode() in source for importer in _IMPORTERS)
+    return called and bool(_OF_UNKNOWN.search(source) or _PASSED_ON.search(source))
 
 
 def _is_importing(views: Views, imported: str) -> bool:

@@ -80,7 +80,7 @@ def sample_monorepo() -> dict[str, str]:
         "README.md": "# A sample monorepo\n",
         "pyproject.toml": (
             f"[tool.pytest.ini_options]\npythonpath = {roots!r}\n".replace("'", '"')
-            + 'addopts = "--import-mode=importlib -q -p no:cacheprovider"\n'
+            + 'addopts = "-q -p no:cacheprovider"\n'
         ),
         **CORE,
     }

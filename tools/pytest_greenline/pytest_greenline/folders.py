@@ -48,8 +48,7 @@ class Folders:
     def _anything_is_collected(self) -> bool:
         """Does a plugin or conftest.py collect what pytest itself does not?"""
         hooks = (
-            getattr(self._config.pluginmanager.hook, f"pytest_collect_{what}", None)
-            for what in ("file", "directory")
+            getattr(self._config.pluginmanager.hook, f"pytest_collect_{what}", None) for what in ("file", "directory")
         )
         collectors = (impl.function for hook in hooks if hook for impl in hook.get_hookimpls())
         return not all(function.__module__.startswith("_pytest.") for function in collectors)
@@ -79,7 +78,7 @@ class Folders:
         return verdict
 
     def _file(self, entry: os.DirEntry[str]) -> bool | None:
-        if entry.name == "conftest.py" and _COLLECTS.search(_read(entry.path)):
+        if entry.name == "conftest.py" and _may_collect(entry.path):
             return False
         if not _matches(entry, self._collected):
             return None
@@ -100,6 +99,9 @@ def _matches(entry: os.DirEntry[str], patterns: list[str]) -> bool:
     )
 
 
-def _read(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()
+def _may_collect(conftest: str) -> bool:
+    try:
+        with open(conftest, "rb") as file:
+            return _COLLECTS.search(file.read()) is not None
+    except OSError:
+        return True

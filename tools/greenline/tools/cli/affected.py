@@ -77,7 +77,7 @@ def node_ids(answer: Answer) -> list[str]:
 
 
 def as_json(answer: Answer) -> dict[str, Any]:
-    """The answer as greenline-affected.schema.json describes it."""
+    """The answer as docs/affected.schema.json describes it."""
     return {
         "version": 1,
         "complete": answer.complete,
