@@ -1,16 +1,19 @@
-"""Recall and precision of `greenline affected` on real suites, against what coverage saw and against an import graph.
+"""Recall and precision of `greenline affected` on real suites, against what coverage saw and against ruff's graph.
 
     make bench-recall [ARGS="werkzeug"]
 
-Truth: every test file runs alone under coverage.py, so that imports and collection count for each of them. A function
-was used by a test file when a line of its body ran in that process or in one that it started. Then each function that a
-test file other than its own used is edited (`_greenline_probe = None` becomes its first statement), `greenline affected`
-is asked, and the file is restored. What has run is kept below build/; delete that folder to start again.
+Truth: every test file runs alone under coverage.py, so that imports and collection count for each of them. A
+function was used by a test file when a line of its body ran in that process, or in one that it started. Then each
+function that a test file other than its own used is edited (`_greenline_probe = None` becomes its first statement),
+`greenline affected` is asked, and the file is restored. What has run is kept below build/: delete that folder to
+run it again.
 
-- recall: of the pairs (edited function, other test file that used it), the share that was selected. Where only single
-  tests of a file are selected, all of its tests that ran the function must be among them.
-- precision: the selected files of all edits together, compared with those that used the function, and with those that
-  `ruff analyze graph` reaches when each test file and conftest.py also depends on every conftest.py above it.
+- recall: of the pairs (edited function, other test file that used it), the share that was selected. Where only
+  single tests of a file are selected, all of its tests that ran the function must be among them.
+- precision: the selected files of all edits together, compared with the files that used the function, and with
+  those that `ruff analyze graph` reaches: as it is; with an edge from each conftest.py to what lies below it, since
+  pytest loads it for every test there; and with such an edge from each `__init__.py` as well, since Python runs it
+  before any module below it.
 """
 
 from __future__ import annotations
@@ -19,12 +22,13 @@ import argparse
 import ast
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
@@ -51,6 +55,8 @@ class Suite(NamedTuple):
     tests: str
 
 
+# Named before anything was measured: a small library with packages below packages, whose root package imports most
+# of it and whose tests start servers; and a large one that finds classes and plugins by strings.
 SUITES = {
     "werkzeug": Suite(
         "werkzeug==3.0.6",
@@ -70,19 +76,16 @@ SUITES = {
     ),
 }  # fmt: skip
 
-# Every line that runs belongs to a context: the test that runs, or nothing outside of tests. A process that a test
-# starts learns the test from the environment.
+# Every line that runs belongs to a context: the test that runs, or "" outside of tests and in other processes.
 RECORDER = """
-import os, pytest
+import pytest
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item):
     from coverage import Coverage
-    os.environ["TEST_THAT_RUNS"] = item.nodeid
     Coverage.current().switch_context(item.nodeid)
     yield
     Coverage.current().switch_context("")
-    os.environ["TEST_THAT_RUNS"] = ""
 """
 SETTINGS = """
 [run]
@@ -91,14 +94,13 @@ parallel = true
 patch = subprocess, fork, _exit
 concurrency = thread, multiprocessing
 sigterm = true
-context = ${TEST_THAT_RUNS-}
 source = %s
 data_file = %s
 """
 
 
 class Function(NamedTuple):
-    """A function of the tree; ``line`` and ``column`` tell where a statement can be put in front of its code."""
+    """A function of the tree; a statement can be put at ``line`` and ``column``, in front of its code."""
 
     path: str
     name: str
@@ -107,7 +109,7 @@ class Function(NamedTuple):
 
 
 Uses = Mapping[Function, Mapping[str, set[str]]]
-"""function → test file → ids of its tests that ran a line of the body ("" for imports and collection)."""
+"""function → test file → ids of its tests that ran a line of the body; "" for imports, collection, processes."""
 Answer = Mapping[str, tuple[str, ...] | None]
 """Selected test file → the selected tests in it, or None for all."""
 
@@ -128,23 +130,21 @@ def measure(name: str, suite: Suite) -> bool:
         trees.source_distribution(suite.library, tree)
     statuses = record(suite, tree, trees.programs(name, [COVERAGE, suite.library, *suite.needs]), home)
     uses = used_functions(tree, list(statuses), home / "coverage")
-    print(f"\n## {suite.library}: {len(statuses)} test files, {len(uses)} functions that others' tests ran\n")
+    print(f"\n## {suite.library}: {len(statuses)} test files, {len(uses)} functions\n")
     if failed := sorted(path for path, status in statuses.items() if status):
         print(f"pytest did not end with 0 for {', '.join(failed)}: what ran counts.\n", flush=True)
+    shutil.rmtree(tree / ".greenline", ignore_errors=True)
     start = time.monotonic()
     ours = dict(answers(tree, uses))
-    print(f"{(time.monotonic() - start) / len(uses):.3f} s an answer\n")
-    ruff = dependents_by_ruff(tree)
-    with_conftests = with_conftest_edges(ruff, tree)
-    return report(
-        uses,
-        list(statuses),
-        {
-            "greenline": ours,
-            "ruff + conftest": {function: reach(with_conftests, function.path, statuses) for function in uses},
-            "ruff": {function: reach(ruff, function.path, statuses) for function in uses},
-        },
-    )
+    print(f"{1000 * (time.monotonic() - start) / len(uses):.0f} ms an answer\n")
+    graph = dependents_by_ruff(tree)
+    graphs = {"ruff": graph}
+    graphs["ruff + conftest"] = graph = with_edges_down(graph, tree, "conftest.py")
+    graphs["ruff + conftest + packages"] = with_edges_down(graph, tree, "__init__.py")
+    reached = {
+        tool: {function: reach(graph, function.path, statuses) for function in uses} for tool, graph in graphs.items()
+    }
+    return report(uses, list(statuses), {"greenline": ours, **reached})
 
 
 # -- truth ---------------------------------------------------------------------------------------------------
@@ -160,14 +160,13 @@ def record(suite: Suite, tree: Path, programs: Path, home: Path) -> dict[str, in
         "PYTHONPYCACHEPREFIX": str(home / "pycache"),
         "PYTHONHASHSEED": "0",
     }
+    pytest = ("-m", "pytest", "-q", "-o", f"cache_dir={home / 'pytest_cache'}", "-p", "recorder_of_tests")
 
     def python(*options: str) -> subprocess.CompletedProcess[str]:
-        command = [programs / "python", *options]
+        command = [str(programs / "python"), *options]
         return subprocess.run(
             command, cwd=tree, env=environment, capture_output=True, text=True, timeout=LIMIT, check=False
         )
-
-    pytest = ("-m", "pytest", "-q", "-o", f"cache_dir={home / 'pytest_cache'}", "-p", "recorder_of_tests")
 
     def run(path: str) -> int:
         folder = home / "coverage" / path
@@ -187,35 +186,35 @@ def record(suite: Suite, tree: Path, programs: Path, home: Path) -> dict[str, in
         sys.exit(f"pytest collects nothing:\n{collected.stdout}{collected.stderr}")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         statuses = dict(zip(paths, pool.map(run, paths), strict=True))
-    trees.git(tree, "clean", "-dffxq", "--exclude=.greenline")  # what the tests left behind
+    trees.git(tree, "clean", "-dffxq")  # what the tests left behind
     return statuses
 
 
 def used_functions(tree: Path, test_files: Iterable[str], data: Path) -> Uses:
     """The functions that a test file other than their own used."""
-    owners: dict[str, dict[int, Function]] = {}
+    tracked = trees.git(tree, "ls-files", "*.py").splitlines()
+    owners = {path: functions_by_line(path, (tree / path).read_bytes()) for path in tracked}
     uses: dict[Function, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for test_file in test_files:
         for database in (data / test_file).glob("data.*"):
             for path, context, lines in executed_lines(database):
                 name = os.path.relpath(path, tree)
-                if name == test_file or name.startswith("..") or not path.endswith(".py"):
-                    continue
-                if name not in owners:
-                    owners[name] = functions_by_line(name, Path(path).read_bytes())
-                for function in {owners[name][line] for line in lines if line in owners[name]}:
+                owner = owners.get(name, {}) if name != test_file else {}
+                for function in {owner[line] for line in lines if line in owner}:
                     uses[function][test_file].add(context)
     return dict(sorted(uses.items()))
 
 
 def executed_lines(database: Path) -> Iterator[tuple[str, str, list[int]]]:
-    """(file, test or "", lines that ran) from a file of coverage.py. The tables are documented: "dbschema"."""
-    query = "select path, context, numbits from line_bits join file on file_id = file.id join context on context_id = context.id"
+    """(file, context, lines that ran) from a file of coverage.py, whose tables are documented ("dbschema")."""
     connection = sqlite3.connect(database)
     try:
-        for path, context, bits in connection.execute(query):
-            lines = [8 * at + bit for at, byte in enumerate(bits) for bit in range(8) if byte >> bit & 1]
-            yield path, context.strip("|").partition("|")[0], lines
+        rows = connection.execute(
+            "select path, context, numbits from line_bits"
+            " join file on file_id = file.id join context on context_id = context.id"
+        )
+        for path, context, bits in rows:
+            yield path, context, [8 * at + bit for at, byte in enumerate(bits) for bit in range(8) if byte >> bit & 1]
     finally:
         connection.close()
 
@@ -231,11 +230,12 @@ def functions_by_line(path: str, source: bytes) -> dict[int, Function]:
                 name = f"{outer}.{child.name}".lstrip(".")
             if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
                 body = child.body[1:] if ast.get_docstring(child, clean=False) is not None else child.body
-                # Neither a function on one line nor one without code is edited.
+                # Neither a function on one line nor one that is nothing but its docstring is edited.
                 if body and body[0].lineno > child.lineno:
-                    first = min([body[0].lineno, *(each.lineno for each in getattr(body[0], "decorator_list", ()))])
+                    decorators = getattr(body[0], "decorator_list", [])
+                    first = min(each.lineno for each in (body[0], *decorators))
                     function = Function(path, name, first, body[0].col_offset)
-                    found.update(dict.fromkeys(range(first, body[-1].end_lineno + 1), function))
+                    found.update(dict.fromkeys(range(first, (child.end_lineno or first) + 1), function))
             visit(child, name)
 
     visit(ast.parse(source), "")
@@ -247,18 +247,20 @@ def functions_by_line(path: str, source: bytes) -> dict[int, Function]:
 
 def answers(tree: Path, functions: Iterable[Function]) -> Iterator[tuple[Function, Answer]]:
     """Edit each function, ask Greenline what is affected, and undo the edit."""
+    request = Request(base="HEAD", reasons=False)
     for function in functions:
         path = tree / function.path
         source = path.read_bytes()
         path.write_bytes(edited(source, function))
         try:
-            answer = affected(str(tree), Request(base="HEAD", reasons=False), environment=trees.environment())
+            answer = affected(str(tree), request, environment=trees.environment())
         finally:
             path.write_bytes(source)
         yield function, {test.path: test.node_ids for test in answer.tests}
 
 
 def edited(source: bytes, function: Function) -> bytes:
+    """The source with one more statement in a function. Raises SyntaxError should that not be Python."""
     lines = source.splitlines(keepends=True)
     indentation = lines[function.line - 1][: function.column]
     lines.insert(function.line - 1, indentation + b"_greenline_probe = None\n")
@@ -270,22 +272,23 @@ def edited(source: bytes, function: Function) -> bytes:
 def dependents_by_ruff(tree: Path) -> dict[str, list[str]]:
     """file → files that import it, of the unchanged tree."""
     ruff = trees.programs("ruff", [RUFF]) / "ruff"
-    command = [ruff, "analyze", "graph", "--isolated", "--quiet", "--direction", "dependents"]
-    graph: dict[str, list[str]] = json.loads(subprocess.run(command, cwd=tree, check=True, stdout=subprocess.PIPE).stdout)
+    command = [str(ruff), "analyze", "graph", "--isolated", "--quiet", "--direction", "dependents"]
+    printed = subprocess.run(command, cwd=tree, check=True, stdout=subprocess.PIPE).stdout
+    graph: dict[str, list[str]] = json.loads(printed)
     return graph
 
 
-def with_conftest_edges(graph: Mapping[str, list[str]], tree: Path) -> dict[str, list[str]]:
-    """The graph, and from each conftest.py to what lies below it: pytest loads it for every test there."""
+def with_edges_down(graph: Mapping[str, list[str]], tree: Path, name: str) -> dict[str, list[str]]:
+    """The graph, with every file below a file of this name as its dependent."""
     found = {path: list(dependents) for path, dependents in graph.items()}
-    for conftest in tree.rglob("conftest.py"):
-        below = [path.relative_to(tree).as_posix() for path in conftest.parent.rglob("*.py")]
-        found.setdefault(conftest.relative_to(tree).as_posix(), []).extend(below)
+    for upper in tree.rglob(name):
+        below = [path.relative_to(tree).as_posix() for path in upper.parent.rglob("*.py")]
+        found.setdefault(upper.relative_to(tree).as_posix(), []).extend(below)
     return found
 
 
 def reach(graph: Mapping[str, list[str]], path: str, test_files: Iterable[str]) -> Answer:
-    """The test files that depend on a file, as an answer."""
+    """The test files that depend on a file."""
     seen, front = {path}, [path]
     while front:
         new = set(graph.get(front.pop(), ())) - seen
@@ -297,42 +300,43 @@ def reach(graph: Mapping[str, list[str]], path: str, test_files: Iterable[str]) 
 # -- what came of it -----------------------------------------------------------------------------------------
 
 
-def report(uses: Uses, test_files: list[str], tools: Mapping[str, Mapping[Function, Answer]]) -> bool:
+def report(uses: Uses, test_files: Collection[str], tools: Mapping[str, Mapping[Function, Answer]]) -> bool:
     """Print the tables. False when Greenline misses a pair, or selects more than ruff with conftest edges does."""
     pairs = [(function, test_file) for function, files in uses.items() for test_file in files]
-    at_import = {function for function, files in uses.items() if set().union(*files.values()) == {""}}
-    others = set(test_files)
-    print("| tool | pairs | missed | recall | functions that only run at import: missed | selected | selected ÷ used | median |")
-    print("| - | - | - | - | - | - | - | - |")
-    used = sum(len(files) for files in uses.values())
-    misses = {}
-    totals = {}
+    outside = {function for function, files in uses.items() if set().union(*files.values()) == {""}}
+    of_outside = sum(function in outside for function, _ in pairs)
+    head = ["tool", "missed pairs", "recall", "missed, functions that no test ran itself", "selected"]
+    print(row([*head, "selected ÷ used", "median selected"]), row(["-"] * 7), sep="\n")
+    misses, totals = {}, {}
     for tool, given in tools.items():
         missed = [pair for pair in pairs if not is_covered(given[pair[0]], pair[1], uses[pair[0]][pair[1]])]
-        sizes = [len(others.intersection(given[function]) - {function.path}) for function in uses]
+        sizes = [len(given[function].keys() & set(test_files) - {function.path}) for function in uses]
         misses[tool], totals[tool] = missed, sum(sizes)
-        early = [pair for pair in missed if pair[0] in at_import]
-        print(
-            f"| {tool} | {len(pairs):,} | {len(missed):,} | {1 - len(missed) / len(pairs):.2%} "
-            f"| {len(early)} of {sum(len(uses[function]) for function in at_import)} "
-            f"| {sum(sizes):,} | {sum(sizes) / used:.2f} | {median(sizes):.0f} of {len(test_files)} |"
-        )
-    print(f"| what ran | {used:,} | | | | {used:,} | 1.00 | {median(map(len, uses.values())):.0f} of {len(test_files)} |\n")
+        cells = [tool, f"{len(missed):,} of {len(pairs):,}", f"{1 - len(missed) / len(pairs):.2%}"]
+        cells += [f"{sum(function in outside for function, _ in missed)} of {of_outside:,}", f"{sum(sizes):,}"]
+        print(row([*cells, f"{sum(sizes) / len(pairs):.2f}", f"{median(sizes):g} of {len(test_files)}"]))
+    used = [len(files) for files in uses.values()]
+    print(
+        row(["what ran", "", "", "", f"{len(pairs):,}", "1.00", f"{median(used):g} of {len(test_files)}"]), end="\n\n"
+    )
     for function, test_file in misses["greenline"]:
-        print(f"missed: {function.path} {function.name}: {test_file} {sorted(uses[function][test_file])[:3]}")
-    fine = not misses["greenline"]
+        tests = ", ".join(sorted(uses[function][test_file])[:3]) or "imports, collection or another process"
+        print(f"- missed: {test_file} when {function.name} of {function.path} changes; run by {tests}")
+    complete = not misses["greenline"]
     frugal = totals["greenline"] <= totals["ruff + conftest"]
-    print(f"goal: no pair is missed: {'holds' if fine else 'MISSED'}")
+    print(f"goal: no pair is missed: {'holds' if complete else 'MISSED'}")
     print(f"goal: no more is selected than by ruff + conftest: {'holds' if frugal else 'MISSED'}", flush=True)
-    return fine and frugal
+    return complete and frugal
 
 
 def is_covered(answer: Answer, test_file: str, tests: set[str]) -> bool:
     """Whether an answer holds the tests of a file that ran a function."""
-    if test_file not in answer:
-        return False
-    chosen: Callable[[str], bool] = set(answer[test_file] or ()).__contains__
-    return answer[test_file] is None or all(chosen(test.partition("::")[2].partition("[")[0]) for test in tests)
+    chosen = answer.get(test_file, ())
+    return chosen is None or {test.partition("::")[2].partition("[")[0] for test in tests} <= set(chosen)
+
+
+def row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def large(ruff: Path, rounds: int) -> bool:
     if not tree.exists():
         trees.source_distribution(HOME_ASSISTANT, tree)
     trees.git(tree, "switch", "--quiet", "--force", "main")
-    modules = [path for path in trees.git(tree, "ls-files", "*.py").splitlines()]
+    modules = trees.git(tree, "ls-files", "*.py").splitlines()
     print(f"## {HOME_ASSISTANT}: {len(modules):,} Python files, {len(trees.git(tree, 'ls-files').splitlines()):,} files\n")
     edited = tree / "homeassistant" / "util" / "dt.py"
     cache = tree / ".greenline"
@@ -162,50 +162,42 @@ def show(results: dict[str, list[Cost]], peer: str, goals: dict[str, float]) -> 
 
 
 STAGES = """
-import sys, time
+import time
 start = time.perf_counter()
-from greenline.ci import affected as command
+from greenline.ci.affected import Request, answer_of, change_of
 imported = time.perf_counter()
-from greenline.depgraph import config, workspace
-place = workspace.find()
-settings = config.load(place.root, place.cache)
-base = command.find_base(place, settings.base, "HEAD")
-based = time.perf_counter()
-opened = command.open_change(place, settings, base.commit)
-open_ = time.perf_counter()
-command.answer_of(opened, settings, command.Request(reasons=False), "")
-times = start, imported, based, open_, time.perf_counter()
-print(*(later - earlier for earlier, later in zip(times, times[1:])))
+request = Request(base="HEAD", reasons=False)
+change = change_of(request=request)
+opened = time.perf_counter()
+answer_of(change.opened, change.config, request, change.how)
+print(imported - start, opened - imported, time.perf_counter() - opened)
 """
 
 
 def show_parts(tree: Path, ask: Sequence[str | Path]) -> None:
-    """Print the parts of a warm call: the interpreter, imports, git's processes, and the stages of the answer."""
+    """Print the parts of a warm call: the interpreter, imports, the stages of the answer, and git's processes."""
     python = Path(sys.executable)
-    bare = median(cost.wall for cost in measure(tree, [Task("", [python, "-c", ""])], 5)[""])
-    stages = [
-        [float(part) for part in run_for_output([python, "-c", STAGES], tree).stdout.split()] for _ in range(5)
-    ]
-    names = ["imports", "finding the base", "opening the graph", "answering"]
-    parts = {"starting Python": bare} | {name: median(values) for name, values in zip(names, zip(*stages, strict=True), strict=True)}
-    print("parts of a warm call: " + ", ".join(f"{name} {1000 * part:.0f} ms" for name, part in parts.items()))
-    log = run_for_output([python, "-X", "importtime", *ask], tree).stderr
+    parts = {"starting Python": [cost.wall for cost in measure(tree, [Task("", [python, "-c", ""])], 7)[""]]}
+    stages = [map(float, output_of([python, "-c", STAGES], tree).stdout.split()) for _ in range(7)]
+    parts |= zip(("imports", "finding the base and opening the graph", "answering"), zip(*stages, strict=True), strict=True)
+    print("Parts of a warm call: " + ", ".join(f"{name} {1000 * median(times):.0f} ms" for name, times in parts.items()))
+    log = output_of([python, "-X", "importtime", *ask], tree).stderr
     imports = [(int(own), name) for own, name in re.findall(r"import time:\s*(\d+) \|\s*\d+ \|\s*(\S+)", log)]
     slowest = ", ".join(f"{name} {own / 1000:.1f}" for own, name in sorted(imports, reverse=True)[:8])
-    print(f"imports: {len(imports)} modules, {sum(own for own, _ in imports) / 1000:.0f} ms; slowest in ms: {slowest}")
+    print(f"- {len(imports)} modules are imported in {sum(own for own, _ in imports) / 1000:.0f} ms; slowest: {slowest}")
     trace = trees.BUILD / "speed" / "trace"
     trace.unlink(missing_ok=True)
-    run_for_output(ask, tree, {"GIT_TRACE2_EVENT": str(trace)})
+    output_of(ask, tree, {"GIT_TRACE2_EVENT": str(trace)})
     started = {}
-    for line in map(json.loads, trace.read_text().splitlines()):
+    for line in map(json.loads, trace.read_text("utf-8").splitlines()):
         if line["event"] == "start":
-            started[line["sid"]] = " ".join(line["argv"][1:])
+            started[line["sid"]] = " ".join(line["argv"][3:])
         elif line["event"] == "exit":
-            print(f"git, {1000 * line['t_abs']:.0f} ms: {started[line['sid']]}")
+            print(f"- {1000 * line['t_abs']:.0f} ms: git {started[line['sid']]}")
     print(flush=True)
 
 
-def run_for_output(
+def output_of(
     command: Sequence[str | Path], folder: Path, variables: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     environment = trees.environment() | (variables or {})

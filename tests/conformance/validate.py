@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,11 +31,15 @@ def main() -> int:
     parser.add_argument("numbers", nargs="*", metavar="NUMBER", help="only these cases, such as 44a")
     parser.add_argument("--python", default=sys.executable, help="the interpreter that runs the cases' tests")
     options = parser.parse_args()
+    program = shutil.which(options.python)
+    if not program:
+        parser.error(f"--python: there is no {options.python}")
+    python = str(Path(program).absolute())
     cases = [case for case in load() if not options.numbers or case.number in options.numbers]
-    lacking = {name for case in cases for name in case.requires if not importable(name, options.python)}
+    lacking = {name for case in cases for name in case.requires if not importable(name, python)}
     runnable = [case for case in cases if not lacking.intersection(case.requires)]
     with ThreadPoolExecutor(2) as pool:
-        found = list(pool.map(partial(check, python=options.python), runnable))
+        found = list(pool.map(partial(check, python=python), runnable))
     for case, problems in zip(runnable, found, strict=True):
         for problem in problems:
             print(f"{case.id}: {problem}")

@@ -193,7 +193,7 @@ def test_declared_suites_replace_and_add() -> None:
         "pytest.ini": b"[pytest]\npython_files = check_*.py\ntestpaths = tests\naddopts = -p plug",
         "svc/a/pytest.ini": b"",
     }
-    declared = [
+    declared: list[dict[str, object]] = [
         {"name": "slow", "root": "svc/a", "testpaths": ["slow"], "plugins": ["svc.slow"]},
         {"name": "fast", "root": "svc/a", "testpaths": ("fast",), "pythonpath": ("src",)},
         {"name": "lib", "root": "lib"},
@@ -221,10 +221,11 @@ def test_declared_suites_replace_and_add() -> None:
     assert not index.is_test_file("svc/a/test_x.py")
 
 
-def test_conftest_chain_ends_at_the_confcutdir() -> None:
+def test_conftest_chain_ends_where_the_outermost_suite_that_may_run_the_file_cuts_it() -> None:
     configs = {
-        "pytest.ini": b"",
+        "pytest.ini": b"[pytest]\ntestpaths = tests lib/sub/shared",
         "svc/pytest.ini": b"",
+        "svc/inner/pytest.ini": b"",
         "lib/sub/pytest.ini": b"[pytest]\naddopts = --confcutdir=..",
     }
     index = SuiteIndex(find_suites(configs))
@@ -236,13 +237,28 @@ def test_conftest_chain_ends_at_the_confcutdir() -> None:
         "lib/sub/conftest.py",
     }
 
-    def chain(path: str) -> list[str]:
+    def conftests(path: str) -> list[str]:
         return index.conftest_chain(path, present.__contains__)
 
-    assert chain("svc/tests/a/b/test_x.py") == ["svc/tests/a/conftest.py", "svc/conftest.py"]
-    assert chain("lib/sub/test_x.py") == ["lib/sub/conftest.py", "lib/conftest.py"]
-    assert chain("lib/test_x.py") == ["lib/conftest.py", "conftest.py"]
-    assert chain("test_x.py") == ["conftest.py"]
+    assert conftests("tests/test_x.py") == ["conftest.py"]
+    assert conftests("svc/tests/a/b/test_x.py") == ["svc/tests/a/conftest.py", "svc/conftest.py"]
+    assert conftests("svc/inner/test_x.py") == ["svc/conftest.py"]
+    assert conftests("lib/sub/test_x.py") == ["lib/sub/conftest.py", "lib/conftest.py"]
+    assert conftests("lib/sub/shared/test_x.py") == ["lib/sub/conftest.py", "lib/conftest.py", "conftest.py"]
+    assert index.conftest_limit("svc/inner") == "svc"
+
+
+def test_settled_suites_have_only_testpaths_that_lead_somewhere() -> None:
+    suites = find_suites({"pytest.ini": b"[pytest]\ntestpaths = nowhere", "a/pytest.ini": b"[pytest]\ntestpaths = t"})
+    settled = SuiteIndex(suites, ["test_x.py", "a/t/test_x.py"]).settled()
+    assert {suite.root: suite.testpaths for suite in settled} == {"": (), "a": ("a/t",)}
+
+
+def test_files_with_nothing_but_doctests() -> None:
+    index = SuiteIndex(find_suites({"pytest.ini": b"[pytest]\naddopts = --doctest-modules --doctest-glob=*.md"}))
+    paths = ["test_x.py", "app.py", "readme.md"]
+    assert all(map(index.is_test_file, paths))
+    assert list(map(index.only_doctests, paths)) == [False, True, True]
 
 
 # pytest as the oracle: random layouts, and what a bare `pytest` in each suite's root collects.
@@ -281,7 +297,7 @@ json.dump(answers, out)
 """
 
 SEED = 1
-LAYOUTS = 16
+LAYOUTS = 10
 
 FOLDERS = [
     "",

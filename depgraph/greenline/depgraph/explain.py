@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from greenline.depgraph import scan
 from greenline.depgraph.embedded import python_of
+from greenline.depgraph.factstore import scan_version
 from greenline.depgraph.graph import Graph
 from greenline.depgraph.resolve import Resolver, absolute, parents
 
@@ -49,14 +50,22 @@ def explain_edge(graph: Graph, importer: int, imported: int, read: Callable[[str
                 hit = any(imported in resolver.below(each, folder) for each in names)
             else:
                 hit = any(imported in resolver.targets(each, folder) for each in names)
-            if hit:
+            if hit and not (kind == scan.PREFIX and name.startswith(".")):  # the own package: no line says so
                 text = source.splitlines()[line - 1].decode("utf-8", "replace").strip()
                 return Step(path, target, _KINDS.get(kind, "names it"), line, text)
     if target.rpartition("/")[2] == "conftest.py":
         return Step(path, target, "pytest applies it", 0, "")
     if target in parents(path, graph.layout):
         return Step(path, target, "lies in its package", 0, "")
-    return Step(path, target, "depended on it at the base, or names it", 0, "")
+    linker = graph.linker()
+    facts = scan_version(read(path), path)
+    folder = path.rpartition("/")[0]
+    for name in linker.names(path, facts):
+        if name.endswith(".*") and imported in linker.resolver.below(name[:-2], folder):
+            return Step(path, target, f"takes in whatever is in {name[:-2]}", 0, "")
+        if not name.endswith(".*") and imported in linker.resolver.targets(name, folder):
+            return Step(path, target, f"names {name}", 0, "")
+    return Step(path, target, "depended on it at the base, or names its path", 0, "")
 
 
 def find_node(graph: Graph, text: str) -> int:

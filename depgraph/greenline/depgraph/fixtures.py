@@ -202,21 +202,25 @@ class _Reader:
                 self._function(statement.name, statement, place, statement.name, sure)
         elif isinstance(statement, ast.ClassDef):
             self._class(statement, place._replace(sure=place.sure and sure), f"{outer}.{statement.name}".lstrip("."))
-        elif not hasattr(statement, "body") and any(map(self._generates, ast.walk(statement))):
+        elif not outer and self._generates(statement):
             self.stars.append("")
-            self.tests.append(TestItem(place.test("", False), (), True, (), place.classes))
+            self.tests.append(TestItem("", (), dynamic=True))
         for name, value in _assignments(statement):
             self._assignment(name, value, place)
 
-    def _generates(self, node: ast.AST) -> bool:
-        """Could this call give the module or a class more tests or fixtures?"""
-        if not isinstance(node, ast.Call):
+    def _generates(self, statement: ast.stmt) -> bool:
+        """Could a call in this plain statement give the module or a class more tests or fixtures?"""
+        if hasattr(statement, "body"):
             return False
-        helper = self.functions.get(_root(node))
-        parts = [node, *(ast.walk(helper) if helper else ())]
-        given = {argument.id for argument in node.args if isinstance(argument, ast.Name)}
-        makes = any(isinstance(part, ast.Call) and leaf(part) in _GENERATORS for part in parts)
-        return makes or bool(given & self.classes.keys() and not self._harmless(_root(node)))
+        for call in (part for part in ast.walk(statement) if isinstance(part, ast.Call)):
+            helper = self.functions.get(_root(call))
+            parts = [call, *(ast.walk(helper) if helper else ())]
+            if any(isinstance(part, ast.Call) and leaf(part) in _GENERATORS for part in parts):
+                return True
+            given = {argument.id for argument in call.args if isinstance(argument, ast.Name)}
+            if given & self.classes.keys() and not self._harmless(_root(call)):
+                return True
+        return False
 
     def _leaf(self, node: ast.expr) -> str:
         """The last name of a callee or decorator; for a renamed import, what it is called at home."""
@@ -273,8 +277,10 @@ class _Reader:
         options = self._fixture_options(value) if isinstance(value, ast.Call) else None
         root = _root(value)
         if options is not None and isinstance(value, ast.Call):
-            if value.args and self._leaf(value) != "partial":
-                definition = self.functions.get(leaf(value.args[0]), value.args[0])
+            made = value.args or self._leaf(value) not in ("fixture", "yield_fixture")
+            if made and self._leaf(value) != "partial":
+                argument = value.args[0] if value.args else value
+                definition = self.functions.get(leaf(argument), argument)
                 self._fixture(name, f"{scope_node}.{name}".lstrip("."), definition, options, scope_node)
         elif isinstance(value, ast.Constant) or name == "pytestmark":
             pass
@@ -414,6 +420,7 @@ class _Reader:
             else:
                 unknown = True
         for statement, sure in _statements(node.body):
+            unknown = unknown or self._generates(statement)
             if isinstance(statement, Function):
                 members[statement.name] = (statement, qualified, sure)
             for name, value in _assignments(statement):
@@ -620,14 +627,16 @@ def _related(changed: Iterable[str], files: Collection[FileFixtures]) -> tuple[s
             users.setdefault(request, set()).add(name)
     known = set(_PLUGIN_FIXTURES)
     related = set(changed)
+    requested: set[str] = set()
     for facts in files:
         related.update(local for local, _, _ in facts.imports)
         for fixture in facts.fixtures:
             known.add(fixture.name)
             related |= {fixture.name} if fixture.dynamic else set()
+            requested.update(fixture.requests)
             for request in fixture.requests:
                 users.setdefault(request, set()).add(fixture.name)
-    related |= users.keys() - known
+    related |= requested - known
     queue = list(related)
     while queue:
         found = users.get(queue.pop(), set()) - related
@@ -783,7 +792,7 @@ class _View:
         has been visited. A fixture that requests its own name, directly or not, gets the next one outwards.
         """
         depth = in_use.get(name, 1)
-        if depth == 0 or name in self.parametrized or name in self.unrelated:
+        if depth == 0 or name in self.parametrized:
             return False
         passed = 0
         for level in self.levels:
@@ -796,8 +805,11 @@ class _View:
                 unknown = any(fixture.dynamic for fixture in group)
                 break
         else:
-            requests = list(_PLUGIN_FIXTURES.get(name, ()))
+            asked = _PLUGIN_FIXTURES.get(name, ())
+            requests = [one for one in asked if any(one in level.fixtures for level in self.levels)]
             unknown = name not in _PLUGIN_FIXTURES
+        if name in self.unrelated:
+            requests = []
         in_use[name] = depth + 1
         if unknown or any(self._visit(request, in_use) for request in requests):
             return True

@@ -6,56 +6,77 @@ edges of both states count: what the old state reached may break as well as what
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from greenline.depgraph.layout import ModuleName
-from greenline.depgraph.linking import CONFTEST, TEST, Linker
-from greenline.depgraph.resolve import Definer, Modules
+from greenline.depgraph.linking import CONFTEST, HAS_DOCTESTS, TEST, Link, Linker, is_test_file, nearest_conftest
+from greenline.depgraph.resolve import Definer, Modules, Resolver, parents
 from greenline.depgraph.scan import Facts
 from greenline.depgraph.snapshot import Snapshot
 from greenline.depgraph.suites import Suite, SuiteIndex
+from greenline.depgraph.tables import encode
 
 
 class Version(NamedTuple):
-    """A file that differs from the snapshot: the facts of its states at base and head that exist."""
+    """One state of a file that is laid over: its facts, and for a symbolic link the file that it leads to."""
 
     path: str
-    facts: tuple[Facts, ...]
-    link: str = ""
+    facts: Facts
+    end: str = ""
 
 
 class Graph:
-    """Nodes are ids of files; ids from ``len(snapshot.paths)`` on are files that the snapshot does not have."""
+    """Nodes are ids of files; ids from ``len(snapshot.paths)`` on are files that the snapshot does not have.
+
+    Whatever snapshot it is laid over, the graph of a change is the same: :meth:`stale` tells which files must be laid
+    over besides those that differ.
+    """
 
     def __init__(
         self,
         snapshot: Snapshot,
-        versions: Sequence[Version] = (),
+        added: Collection[str] = (),
+        gone: Collection[str] = (),
         suites: Sequence[Suite] | None = None,
         cut: Callable[[str, str], bool] | None = None,
     ) -> None:
-        """``suites``: those of the head where they are not the snapshot's; ``cut``: edges to leave out."""
+        """``added``: files that the snapshot does not have; ``gone``: its files that neither base nor head has;
+        ``suites``: those of the head where they are not the snapshot's; ``cut``: edges to leave out."""
         self.snapshot = snapshot
         self.suites = SuiteIndex(snapshot.suites if suites is None else suites)
-        self.layout = snapshot.layout
-        self._added: list[str] = []
-        self._ids: dict[str, int] = {}
-        self._flags: dict[int, int] = {}
-        self._dependencies: dict[int, set[int]] = {}
-        self._importers: dict[int, list[int]] = {}
-        self._names: dict[str, list[Definer]] = {}
-        self._mentions: dict[str, list[int]] = {}
         self._cut = cut
-        if versions:
-            self._lay_over(versions)
+        self._count = len(snapshot.paths)
+        self._added = sorted(added, key=encode)
+        self._ranks = [snapshot.paths.position(path) - 0.5 for path in self._added]
+        self._gone = {snapshot.paths.index(path): path for path in gone}
+        self._ids = {path: self._count + at for at, path in enumerate(self._added)} | dict.fromkeys(gone, -1)
+        self._flags = dict.fromkeys(self._gone, 0)
+        self._dependencies: dict[int, set[int]] = {node: set() for node in self._gone}
+        self._importers: dict[int, list[int]] = {}
+        self._mentions: dict[str, list[int]] = {}
+        self.layout = snapshot.layout.with_packages(_packages(added), _packages(gone))
+        self._repackaged = self._below_changed_packages()
+        self._definers = self._changed_definers()
         if suites is not None:
             self._judge_tests_again()
 
     # -- nodes -------------------------------------------------------------------------------------------
 
     def __len__(self) -> int:
-        return len(self.snapshot.paths) + len(self._added)
+        return self._count + len(self._added)
+
+    def nodes(self) -> Iterator[int]:
+        """Every node, in the order of their paths."""
+        order = sorted(range(len(self)), key=self._rank) if self._added else range(self._count)
+        return (node for node in order if node not in self._gone)
+
+    def _paths(self) -> Iterator[str]:
+        yield from map(self.path, self.nodes())
+
+    def _rank(self, node: int) -> float:
+        """Orders nodes by their paths, whichever snapshot they come from."""
+        return node if node < self._count else self._ranks[node - self._count]
 
     def node(self, path: str) -> int:
         """The node of a path, or -1."""
@@ -65,8 +86,7 @@ class Graph:
         return known
 
     def path(self, node: int) -> str:
-        count = len(self.snapshot.paths)
-        return self.snapshot.paths[node] if node < count else self._added[node - count]
+        return self.snapshot.paths[node] if node < self._count else self._added[node - self._count]
 
     def flags(self, node: int) -> int:
         flags = self._flags.get(node)
@@ -81,17 +101,17 @@ class Graph:
     def below(self, folder: str) -> list[int]:
         """Every node in a folder ("" for all)."""
         if not folder:
-            return list(range(len(self)))
-        found = list(self.snapshot.paths.between(folder + "/", folder + "0"))
-        start = len(self.snapshot.paths)
-        return found + [start + at for at, path in enumerate(self._added) if path.startswith(folder + "/")]
+            return list(self.nodes())
+        old = self.snapshot.paths.between(folder + "/", folder + "0")
+        new = (self._ids[path] for path in self._added if path.startswith(folder + "/"))
+        return sorted({*old, *new}.difference(self._gone), key=self._rank)
 
     # -- edges -------------------------------------------------------------------------------------------
 
     def importers(self, node: int) -> list[int]:
         """The files that depend on this one directly."""
         found = []
-        if node < len(self.snapshot.paths):
+        if node < self._count and node not in self._gone:
             relaid = self._dependencies
             found = [importer for importer in self.snapshot.importers[node] if importer not in relaid]
         return found + self._importers.get(node, [])
@@ -101,7 +121,7 @@ class Graph:
 
         ``stops`` are reached, but what depends on them is not reached through them unless they are seeds.
         """
-        lists, count = self.snapshot.importers, len(self.snapshot.paths)
+        lists, count = self.snapshot.importers, self._count
         relaid = self._dependencies.keys()
         seen = set(seeds)
         front = set(seen)
@@ -117,12 +137,13 @@ class Graph:
 
     def chains(self, seeds: Iterable[int], stops: Collection[int] = ()) -> dict[int, int]:
         """Like :meth:`dependents`: each node → the node through which a shortest chain reaches it (a seed: itself)."""
-        through = {seed: seed for seed in sorted(set(seeds))}
+        rank = self._rank if self._added else None
+        through = {seed: seed for seed in sorted(set(seeds), key=rank)}
         front = list(through)
         while front:
             reached = []
             for node in front:
-                for importer in sorted(self.importers(node)):
+                for importer in sorted(self.importers(node), key=rank):
                     if importer not in through:
                         through[importer] = node
                         if importer not in stops:
@@ -159,68 +180,110 @@ class Graph:
 
     def modules(self) -> Modules:
         """Module names and the nodes that define them."""
-        return _Overlaid(self.snapshot.modules(), self._names)
+        return _Overlaid(self.snapshot.modules(), self._definers)
 
     def dependencies(self, path: str, facts: Facts) -> set[int]:
         """The nodes that a file with these facts depends on."""
-        return self._linker().link(path, facts).targets
+        return self.linker().link(path, facts).targets
 
-    def _linker(self) -> Linker:
-        paths = (self.path(node) for node in range(len(self)))
-        return Linker(self.layout, self.modules(), self.node, self.suites, paths, self._cut, self.path)
+    def linker(self) -> Linker:
+        """Links files into this graph."""
+        return Linker(self.layout, self.modules(), self.node, self.suites, self._paths(), self._cut, self.path)
 
     def names(self, path: str) -> list[ModuleName]:
         return self.layout.names(path)
 
     # -- laying over -------------------------------------------------------------------------------------
 
-    def _lay_over(self, versions: Sequence[Version]) -> None:
-        added = [version.path for version in versions if self.node(version.path) < 0]
-        for path in added:
-            self._ids[path] = len(self)
-            self._added.append(path)
-        new_names = self._new_names(added)
-        for node, (name, root, loose) in new_names:
-            self._names.setdefault(name, []).append(Definer(node, root, loose))
-        linker = self._linker()
-        for version in versions:
-            self._lay_file(version, linker)
-        # Files that did not change depend on a new module as soon as they mention its name.
-        for node, (name, _, _) in new_names:
-            self._add_importers(node, self._old_mentions(name))
-        for path in added:
-            node, (folder, _, file) = self._ids[path], path.rpartition("/")
-            if file == "conftest.py":
-                tests = (other for other in self.below(folder) if self.flags(other) & (TEST | CONFTEST))
-                self._add_importers(node, tests)
-            elif file == "__init__.py":
-                self._add_importers(node, self.below(folder))
+    def stale(self) -> set[int]:
+        """The snapshot's files whose edges may differ because of what was added or is gone, or is a test now."""
+        return {
+            *(node for node in self._repackaged if self._lies_in_other_packages(self.path(node))),
+            *(node for node, flags in self._flags.items() if (flags ^ self.snapshot.flags[node]) & TEST),
+            *self._resolve_otherwise(),
+            *self._have_other_conftest(),
+            *self._spell_a_file(),
+        }.difference(self._gone)
 
-    def _judge_tests_again(self) -> None:
-        """The configuration of pytest changed: what is a test file follows the head's suites."""
-        for node in range(len(self)):
-            flags = self.flags(node)
-            self._flags[node] = flags | TEST if self.suites.is_test_file(self.path(node)) else flags & ~TEST
+    def lay_over(self, versions: Sequence[Version]) -> None:
+        """Replace the edges and flags of these files. The states of one file add up."""
+        linker = self.linker()
+        states: dict[str, list[Link]] = {}
+        for path, facts, end in versions:
+            states.setdefault(path, []).append(linker.link(path, facts, end))
+        for path, links in states.items():
+            self._lay_file(self.node(path), links)
 
-    def _new_names(self, added: Sequence[str]) -> list[tuple[int, ModuleName]]:
-        """The names that the added files bring: their own, and those of the files of a folder that became a package."""
-        folders = [path.rpartition("/")[0] for path in added if path.endswith("/__init__.py")]
-        old_layout = self.layout
-        if folders:
-            self.layout = old_layout.with_packages(folders)
-        found = [(self._ids[path], name) for path in added for name in self.layout.names(path)]
-        for folder in folders:
-            for node in self.below(folder):
-                path = self.path(node)
-                if path not in added:
-                    known = set(old_layout.names(path))
-                    found += [(node, name) for name in self.layout.names(path) if name not in known]
+    def _below_changed_packages(self) -> set[int]:
+        """The snapshot's files below a folder that became a package or is none any more."""
+        changed = self.layout.packages ^ self.snapshot.layout.packages
+        paths = self.snapshot.paths
+        return {node for folder in changed for node in paths.between(folder + "/", folder + "0")}.difference(self._gone)
+
+    def _changed_definers(self) -> dict[str, list[Definer]]:
+        """Module name → its definers, for the names that have others than in the snapshot."""
+        before = {(node, name) for node in (*self._gone, *self._repackaged) for name in self._names_before(node)}
+        after = {(node, name) for node in self._repackaged for name in self.names(self.path(node))}
+        after |= {(self._ids[path], name) for path in self._added for name in self.names(path)}
+        if before == after:
+            return {}
+        old = self.snapshot.modules()
+        lost = {(node, *name) for node, name in before - after}
+        found = {
+            name: [each for each in old.get(name) if (each.node, name, each.root, each.loose) not in lost]
+            for name in {name.name for _, name in before ^ after}
+        }
+        for node, (name, root, loose) in sorted(after - before):
+            found[name].append(Definer(node, root, loose))
+        for definers in found.values():
+            definers.sort(key=lambda each: self._rank(each.node))
         return found
 
-    def _lay_file(self, version: Version, linker: Linker) -> None:
-        """The links of both of a file's states count."""
-        path, node = version.path, self.node(version.path)
-        links = [linker.link(path, facts, version.link) for facts in version.facts]
+    def _names_before(self, node: int) -> list[ModuleName]:
+        return self.snapshot.layout.names(self.snapshot.paths[node])
+
+    def _lies_in_other_packages(self, path: str) -> bool:
+        before, after = self.snapshot.layout, self.layout
+        left = [parent for parent in parents(path, before) if self.node(parent) >= 0]
+        return before.package_of(path) != after.package_of(path) or left != parents(path, after)
+
+    def _resolve_otherwise(self) -> Iterator[int]:
+        """Files that mention a name which now means other files for them."""
+        if not self._definers:
+            return
+        before, after = Resolver(self.snapshot.modules()), Resolver(self.modules())
+        for name in self._definers:
+            for node in self._old_mentions(name):
+                folder = self.snapshot.paths[node].rpartition("/")[0]
+                if set(before.visible(name, folder)).difference(self._gone) != set(after.visible(name, folder)):
+                    yield node
+
+    def _have_other_conftest(self) -> Iterator[int]:
+        old = self.snapshot.paths
+        for path in (*self._added, *self._gone.values()):
+            folder, _, file = path.rpartition("/")
+            if file == "conftest.py":
+                for node in old.between(folder + "/", folder + "0") if folder else range(len(old)):
+                    if self.flags(node) & (TEST | CONFTEST):
+                        below = old[node]
+                        now = nearest_conftest(below, self.node, self.suites)
+                        if now != nearest_conftest(below, old.index, self.suites):
+                            yield node
+
+    def _spell_a_file(self) -> Iterator[int]:
+        for path in (*self._added, *self._gone.values()):
+            yield from self.snapshot.mentioning("/" + path.rpartition("/")[2], below=False)
+
+    def _judge_tests_again(self) -> None:
+        """What is a test file follows the head's suites where they are not the snapshot's."""
+        for node in range(self._count):
+            if node not in self._gone:
+                flags = self.snapshot.flags[node]
+                is_test = is_test_file(self.snapshot.paths[node], flags & HAS_DOCTESTS != 0, self.suites)
+                if is_test != (flags & TEST != 0):
+                    self._flags[node] = flags ^ TEST
+
+    def _lay_file(self, node: int, links: list[Link]) -> None:
         self._dependencies[node] = set().union(*(link.targets for link in links))
         self._flags[node] = 0
         for link in links:
@@ -239,23 +302,22 @@ class Graph:
             parent = parent.rpartition(".")[0]
         return found
 
-    def _add_importers(self, node: int, importers: Iterable[int]) -> None:
-        known = self._importers.setdefault(node, [])
-        for importer in sorted(set(importers).difference(known, self._dependencies, (node,))):
-            if self._cut is None or not self._cut(self.path(importer), self.path(node)):
-                known.append(importer)
+
+def _packages(paths: Iterable[str]) -> set[str]:
+    return {path.removesuffix("/__init__.py") for path in paths if path.endswith("/__init__.py")}
 
 
 class _Overlaid:
-    """The snapshot's modules and those of added files, as one."""
+    """The snapshot's modules, with other definers for some names."""
 
-    def __init__(self, old: Modules, new: Mapping[str, list[Definer]]) -> None:
+    def __init__(self, old: Modules, changed: Mapping[str, list[Definer]]) -> None:
         self._old = old
-        self._new = new
+        self._changed = changed
 
-    def get(self, name: str) -> list[Definer]:
-        return [*self._old.get(name), *self._new.get(name, ())]
+    def get(self, name: str) -> Sequence[Definer]:
+        found = self._changed.get(name)
+        return self._old.get(name) if found is None else found
 
     def below(self, package: str) -> list[str]:
-        new = [name for name in self._new if name.startswith(package + ".")]
+        new = [name for name in self._changed if name.startswith(package + ".")]
         return sorted({*self._old.below(package), *new})

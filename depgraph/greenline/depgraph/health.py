@@ -89,7 +89,7 @@ def read(opened: Opened, imports_only: bool = False) -> CodeGraph:
     """
     graph = opened.graph
     changed = {state.path: state.head for state in opened.changes}
-    there = [node for node in range(len(graph)) if changed.get(graph.path(node)) != ABSENT]
+    there = [node for node in graph.nodes() if changed.get(graph.path(node)) != ABSENT]
     there.sort(key=graph.path)
     number = {old: new for new, old in enumerate(there)}
     paths = [graph.path(old) for old in there]
@@ -443,8 +443,8 @@ def feedback(inner: Mapping[int, Collection[int]]) -> list[tuple[int, int]]:
 class Costs(NamedTuple):
     """What each cut spares, the most first, without those that spare nothing.
 
-    ``total``: tests that the changes affect now; ``ranked``: (tests spared, index of the cut); ``limit``: no cut
-    that is not ranked spares more (equal to the last of a full ranking: nothing is left to try).
+    ``total``: tests that the changes affect now; ``ranked``: (tests spared, index of the cut); ``tried``: how many
+    cuts were tried; ``limit``: one that was not may spare so many; 0: it is proven that none spares more.
     """
 
     total: int
@@ -469,17 +469,18 @@ def cost(
     bounds = _bounds(edges, cuts, tests, changes)
     lists = list(edges)
     ranked: list[tuple[int, int]] = []
-    limit = tried = 0
+    tried = limit = 0
     for cut in sorted(range(len(cuts)), key=lambda each: (-bounds[each], each)):
-        limit = bounds[cut]
-        if tried >= most or not limit or (len(ranked) >= top and limit <= -ranked[top - 1][0]):
+        if not bounds[cut] or (len(ranked) >= top and bounds[cut] <= -ranked[top - 1][0]):
+            break
+        if tried == most:
+            limit = bounds[cut]
             break
         node, gone = cuts[cut]
         lists[node] = set(edges[node]).difference(gone)
         ranked = sorted([*ranked, (selected(lists, tests, changes) - total, cut)])
         lists[node] = edges[node]
         tried += 1
-        limit = 0
     return Costs(total, [(-less, cut) for less, cut in ranked[:top] if less], tried, limit)
 
 

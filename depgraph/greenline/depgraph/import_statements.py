@@ -170,10 +170,12 @@ def _of_lines(text: bytes, total: int) -> list[list[tuple[bytes, bytes, bytes]]]
         while blocks and blocks[-1].width >= width:
             before = blocks.pop()
         if keyword:
-            follows = keyword == b"else" or keyword == b"elif"
-            if follows and (before is None or before.width != width):
-                return None
-            blocks.append(_Block(width, keyword, match.end(), before if follows else None))
+            otherwise = 0
+            if keyword in (b"elif", b"else"):
+                if before is None or before.width != width:
+                    return None
+                otherwise = _after(text, before)
+            blocks.append(_Block(width, keyword, match.end(), otherwise))
         else:
             around = 0
             for block in blocks:
@@ -199,12 +201,12 @@ def _brackets(text: bytes, start: int, end: int) -> int:
 
 
 class _Block(NamedTuple):
-    """An open block: its header's column and keyword, where that ends, and the block that this is the else of."""
+    """An open block: its header's column and keyword, where that ends, and what it holds as an elif or else."""
 
     width: int
     keyword: bytes
     end: int
-    before: _Block | None
+    otherwise: int
 
 
 def _in_body(text: bytes, block: _Block) -> int:
@@ -213,15 +215,14 @@ def _in_body(text: bytes, block: _Block) -> int:
         return _FUNCTION
     if block.keyword in (b"try", b"except", b"finally"):
         return _GUARDED
-    around = _condition(text, block.end)[0] if block.keyword in (b"if", b"elif") else 0
-    before = block.before
-    while before:
-        if before.keyword in (b"if", b"elif"):
-            around |= _condition(text, before.end)[1]
-        elif before.keyword == b"except":
-            around |= _GUARDED
-        before = before.before
-    return around
+    return block.otherwise | (_condition(text, block.end)[0] if block.keyword in (b"if", b"elif") else 0)
+
+
+def _after(text: bytes, block: _Block) -> int:
+    """What a block's header says about the elif or else that follows."""
+    if block.keyword in (b"if", b"elif"):
+        return block.otherwise | _condition(text, block.end)[1]
+    return _GUARDED if block.keyword == b"except" else 0
 
 
 def _condition(text: bytes, start: int) -> tuple[int, int]:

@@ -12,20 +12,19 @@ import contextlib
 import gc
 import hashlib
 import os
-import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from greenline.depgraph import cachefile, snapshot
+from greenline.depgraph import cachefile, overlay, snapshot
 from greenline.depgraph.config import Config
 from greenline.depgraph.factstore import FactStore, Job
 from greenline.depgraph.globs import matcher
-from greenline.depgraph.graph import Graph, Version
-from greenline.depgraph.layout import DISTRIBUTION_FILES, find_layout, is_code, is_module
+from greenline.depgraph.graph import Graph
+from greenline.depgraph.layout import find_layout
 from greenline.depgraph.linking import Linker
+from greenline.depgraph.overlay import NOWHERE, SYMLINK, Contents, FileState
 from greenline.depgraph.parallel import map_shares
-from greenline.depgraph.scan import Facts
 from greenline.depgraph.snapshot import DictModules, Snapshot
 from greenline.depgraph.suites import Suite, SuiteError, SuiteIndex, find_suites, is_config_name
 from greenline.depgraph.workspace import (
@@ -36,52 +35,15 @@ from greenline.depgraph.workspace import (
     GitError,
     RawChange,
     Workspace,
-    blob_id,
     finish,
     parse_raw,
 )
 
-PACKS_FROM = 24  # files that differ; from here on reading the packs is cheaper than scanning again
 NEW_ANCHOR_SHARE = 0.05  # of the snapshot's files, and
 NEW_ANCHOR_FROM = 256  # files; when more of them differ, a new snapshot is made
-SYMLINK = "120000"
-OWN_FOLDER = ".greenline/"
+REGULAR = "100644"
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much is done, and of how much."""
-
-
-class FileState(NamedTuple):
-    """A file's object ids at base and head (ABSENT, or UNKNOWN where only its bytes in the work tree tell)."""
-
-    path: str
-    base: str
-    head: str
-    mode: str = "100644"
-
-
-class Contents:
-    """The bytes of file versions of the change, read once."""
-
-    def __init__(self, workspace: Workspace) -> None:
-        self._workspace = workspace
-        self._known: dict[tuple[str, str], bytes | None] = {}
-
-    def fetch(self, wanted: Iterable[tuple[str, str]]) -> None:
-        """Read many (path, object id) at once."""
-        missing = [key for key in dict.fromkeys(wanted) if key not in self._known and key[1] != ABSENT]
-        for key in missing:
-            if key[1] == UNKNOWN:
-                self._known[key] = self._workspace.read(key[0])
-        blobs = [key for key in missing if key[1] != UNKNOWN]
-        for key, data in zip(blobs, self._workspace.read_blobs([oid for _, oid in blobs]), strict=True):
-            self._known[key] = data
-
-    def get(self, path: str, oid: str) -> bytes | None:
-        """The bytes, or None for a file that is absent or cannot be read."""
-        if oid == ABSENT:
-            return None
-        self.fetch([(path, oid)])
-        return self._known[path, oid]
 
 
 class Opened(NamedTuple):
@@ -117,27 +79,47 @@ def open_change(
         return _open(workspace, config, base, head, progress)  # the bad file is gone
 
 
-def _open(
-    workspace: Workspace, config: Config, base: str, head: str | None, progress: Progress | None
-) -> Opened:
-    untracked = workspace.start_untracked() if head is None else None
+def _open(workspace: Workspace, config: Config, base: str, head: str | None, progress: Progress | None) -> Opened:
+    listing = workspace.start_untracked() if head is None else None
     digest = _digest(config)
     store = FactStore(workspace.cache)
     found = _find_snapshot(workspace, digest, base, head)
     near = head or _head(workspace)
-    if found is None or (_is_far(*found) and found[0].meta.anchor != near):
+    untracked = [] if listing is None else _untracked(workspace, finish(listing))
+    replaced: dict[str, bytes | None] = {}
+    while True:
+        if found is not None:
+            there, to_head = found
+            anchor = there.meta.anchor
+            to_base = _diff(workspace, anchor, base) if base != anchor else []
+            diff = overlay.diff_of(workspace, config, anchor, [*to_head, *untracked], to_base)
+            replaced = replaced or overlay.reshaped(diff)
+            if not replaced or there.meta.replaced:
+                compared = overlay.compare(workspace, config, cut_of(config), there, diff)
+                far = max(NEW_ANCHOR_FROM, NEW_ANCHOR_SHARE * len(there.paths))
+                if anchor == near or len(compared.wanted) < far:
+                    graph = overlay.lay_over(compared, store)
+                    warnings = list(there.meta.suite_errors)
+                    suites = compared.suites
+                    return Opened(workspace, graph, base, head, diff.changes(), suites, warnings, diff.contents)
+            if anchor != near:
+                replaced = {}
         to_near = _diff(workspace, near, head)
-        found = (
-            _make_snapshot(workspace, config, digest, near, to_near, store, head is None, progress),
-            to_near,
-        )
-    base_snapshot, to_head = found
-    anchor = base_snapshot.meta.anchor
-    to_base = _diff(workspace, anchor, base) if base != anchor else []
-    if untracked is not None:
-        new = finish(untracked).split("\0")[:-1]
-        to_head += [RawChange(path, ABSENT, UNKNOWN, "", "100644") for path in new]
-    return _lay_over(workspace, config, base_snapshot, to_head, to_base, store)._replace(base=base, head=head)
+        made = _snapshot_of(workspace, config, digest, near, to_near, store, head is None, replaced, progress)
+        found = made, to_near
+
+
+def _untracked(workspace: Workspace, listed: str) -> list[RawChange]:
+    """Files that git does not track, as changes. Other checkouts of this repository are none of it."""
+    changes = []
+    for path in listed.split("\0")[:-1]:
+        if path.endswith("/"):
+            if not workspace.is_own_worktree(path):
+                changes.append(RawChange(path.rstrip("/"), ABSENT, UNKNOWN, "", SUBMODULE))
+        else:
+            mode = SYMLINK if os.path.islink(os.path.join(workspace.root, path)) else REGULAR
+            changes.append(RawChange(path, ABSENT, UNKNOWN, "", mode))
+    return changes
 
 
 def list_tests(root: str, paths: Sequence[str], config: Config) -> tuple[list[str], list[Suite], list[str]]:
@@ -194,11 +176,6 @@ def _anchor(path: str) -> str:
     return path.rsplit("-", 2)[-2]
 
 
-def _is_far(found: Snapshot, changes: Sequence[RawChange]) -> bool:
-    modules = sum(is_code(change.path) for change in changes)
-    return modules > max(NEW_ANCHOR_FROM, NEW_ANCHOR_SHARE * len(found.paths))
-
-
 def _diff(workspace: Workspace, old: str, new: str | None) -> list[RawChange]:
     return parse_raw(finish(workspace.start_diff(old, new)))
 
@@ -213,14 +190,15 @@ def _head(workspace: Workspace) -> str:
 def _digest(config: Config) -> str:
     """Of what in the configuration shapes a snapshot."""
     shaping = (config.source_roots, config.exclude, config.suites, config.cut)
-    return hashlib.sha1(repr(shaping).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return _sha1(shaping)
+
+
+def _sha1(value: object) -> str:
+    return hashlib.sha1(repr(value).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def _declared(config: Config) -> list[dict[str, object]]:
-    return [
-        {key: value for key, value in suite._asdict().items() if value or key == "root"}
-        for suite in config.suites
-    ]
+    return [{key: value for key, value in suite._asdict().items() if value or key == "root"} for suite in config.suites]
 
 
 def cut_of(config: Config) -> Callable[[str, str], bool] | None:
@@ -243,7 +221,7 @@ def globs_of(targets: Iterable[str]) -> list[str]:
     return found
 
 
-def _make_snapshot(
+def _snapshot_of(
     workspace: Workspace,
     config: Config,
     digest: str,
@@ -251,32 +229,36 @@ def _make_snapshot(
     to_head: Sequence[RawChange],
     store: FactStore,
     here: bool,
+    replaced: Mapping[str, bytes | None],
     progress: Progress | None,
 ) -> Snapshot:
-    """Build the snapshot of a commit and keep it. ``here``: the commit is checked out, up to ``to_head``."""
+    """The snapshot of a commit; a new one is kept. ``here``: the commit is checked out, up to ``to_head``.
+
+    ``replaced``: content of configuration files that holds instead of the commit's (None: there is no such file).
+    """
+    if replaced:
+        digest = _sha1((digest, sorted(replaced.items())))
+    file = cachefile.read(snapshot.file_name(workspace.cache, anchor, digest))
+    if file is not None:
+        return Snapshot(file)
     gc_was_on = gc.isenabled()
     gc.disable()  # hundreds of thousands of small tuples and no cycles
     try:
         excluded = matcher(config.exclude)
-        entries = [entry for entry in workspace.entries(anchor) if not excluded(entry.path)]
+        entries = [entry for entry in workspace.entries(anchor) if overlay.is_ours(entry.path, excluded)]
         read = _Reader(workspace, {change.path for change in to_head} if here else None)
-        links = _links(workspace, entries)
-        configs, manifests = _read_special(entries, read)
+        links = _links(workspace, entries, replaced)
+        configs, manifests = _read_special(entries, read, replaced)
         errors: list[SuiteError] = []
         suites = find_suites(configs, _declared(config), errors)
-        roots = [
-            *config.source_roots,
-            *(root for suite in suites for root in (suite.root, *suite.pythonpath)),
-        ]
-        folders = {link: target for link, target in links.items() if not is_module(link)}
-        layout = find_layout((entry.path for entry in entries), manifests, roots, folders)
+        roots = [*config.source_roots, *(root for suite in suites for root in (suite.root, *suite.pythonpath))]
+        layout = find_layout((entry.path for entry in entries), manifests, roots, snapshot.folders_among(links))
         wanted = _nodes(entries, links, SuiteIndex(suites))
         paths = [entry.path for entry in wanted]
         suite_index = SuiteIndex(suites, paths)
-        oids = {entry.path: entry.oid for entry in entries}
-        jobs = [
-            Job(oids.get(links.get(entry.path, ""), entry.oid), links.get(entry.path) or entry.path) for entry in wanted
-        ]
+        files = {entry.path: entry.oid for entry in entries if entry.mode not in (SYMLINK, SUBMODULE)}
+        ends = {path: snapshot.follow(path, links) for path in paths if path in links}
+        jobs = [Job(files.get(path, NOWHERE), path) for path in (ends.get(path, path) for path in paths)]
         modules = DictModules(paths, layout)
         ids = {path: node for node, path in enumerate(paths)}
         linker = Linker(
@@ -292,7 +274,7 @@ def _make_snapshot(
                 if progress and os.getpid() == owner:
                     progress("reading imports", start, len(nodes))
                 for node, facts in zip(part, store.facts([jobs[node] for node in part], read), strict=True):
-                    link = linker.link(paths[node], facts, links.get(paths[node], ""))
+                    link = linker.link(paths[node], facts, ends.get(paths[node], ""))
                     found.append((snapshot.row_of(link), tuple(facts)))
             return found
 
@@ -301,15 +283,17 @@ def _make_snapshot(
         meta = snapshot.Meta(
             anchor,
             digest,
-            tuple(sorted(layout.packages)),
-            tuple(sorted(layout.roots)),
+            tuple(sorted(layout.own_packages)),
+            tuple(sorted(layout.own_roots)),
             tuple(sorted(layout.entry_points.items())),
             tuple(sorted(layout.scripts.items())),
-            tuple(sorted(layout.aliases.items())),
+            tuple(sorted(links.items())),
             tuple(sorted(configs.items())),
+            tuple(tuple(suite) for suite in suites),
             tuple(tuple(suite) for suite in suite_index.settled()),
             tuple(entry.path for entry in entries if entry.path.endswith(".proto")),
             tuple(str(error) for error in errors),
+            bool(replaced),
         )
         sections = snapshot.build(meta, paths, modules, [row for row, _ in found])
         if snapshot.save(workspace.cache, sections, anchor, digest):
@@ -321,15 +305,9 @@ def _make_snapshot(
 
 
 def _nodes(entries: Sequence[Entry], links: Mapping[str, str], index: SuiteIndex) -> list[Entry]:
-    """The files that become nodes, in the order of a snapshot: code, and texts that pytest takes for doctests."""
-    endings = tuple({pattern.rpartition("*")[2] for suite in index.settled() for pattern in suite.doctests})
-    wanted = [
-        entry
-        for entry in entries
-        if (is_code(entry.path) or (entry.path.endswith(endings) and index.is_test_file(entry.path)))
-        and entry.mode != SUBMODULE
-        and (entry.mode != SYMLINK or entry.path in links)
-    ]
+    """The files that become nodes, in the order of a snapshot."""
+    is_node = overlay.node_rule(index)
+    wanted = [entry for entry in entries if is_node(entry.path, entry.mode, links)]
     return sorted(wanted, key=lambda entry: entry.path.encode("utf-8", "surrogateescape"))
 
 
@@ -349,172 +327,38 @@ class _Reader:
             yield blobs[job] if job in blobs else self._workspace.read(job.path)
 
     def _is_here(self, job: Job) -> bool:
-        if self._changed is None or job.path in self._changed:
+        if self._changed is None or job.path in self._changed or job.oid == NOWHERE:
             return False
         return not self._sparse or os.path.exists(os.path.join(self._workspace.root, job.path))
 
 
-def _links(workspace: Workspace, entries: Sequence[Entry]) -> dict[str, str]:
+def _links(workspace: Workspace, entries: Sequence[Entry], replaced: Mapping[str, bytes | None]) -> dict[str, str]:
     """Symbolic links that stay in the repository: link → target, both relative to its root."""
     links = [entry for entry in entries if entry.mode == SYMLINK]
     found = {}
     for entry, data in zip(links, workspace.read_blobs([entry.oid for entry in links]), strict=True):
-        target = link_target(entry.path, data)
+        target = overlay.link_target(entry.path, data)
         if target:
             found[entry.path] = target
+    for path, data in replaced.items():
+        if not overlay.is_special(path):
+            found.pop(path, None)
+            if data is not None:
+                found[path] = data.decode("utf-8", "surrogateescape")
     return found
 
 
-def link_target(path: str, data: bytes | None) -> str | None:
-    """Where a symbolic link with this content leads, relative to the repository; None if out of it."""
-    text = (data or b"").decode("utf-8", "surrogateescape")
-    target = posixpath.normpath(posixpath.join(posixpath.dirname(path), text))
-    return None if not text or target.startswith(("/", "..")) or target == "." else target
-
-
-def _read_special(entries: Sequence[Entry], read: _Reader) -> tuple[dict[str, bytes], dict[str, bytes]]:
+def _read_special(
+    entries: Sequence[Entry], read: _Reader, replaced: Mapping[str, bytes | None]
+) -> tuple[dict[str, bytes], dict[str, bytes]]:
     """The files that may configure pytest, and the packaging manifests, by path."""
-    names = [entry for entry in entries if entry.mode != SYMLINK]
-    jobs = [
-        Job(entry.oid, entry.path)
-        for entry in names
-        if is_config_name(entry.path) or entry.path.rpartition("/")[2] in DISTRIBUTION_FILES
-    ]
+    jobs = [Job(entry.oid, entry.path) for entry in entries if entry.mode != SYMLINK and overlay.is_special(entry.path)]
     contents = {job.path: data or b"" for job, data in zip(jobs, read(jobs), strict=True)}
-    configs = {path: data for path, data in contents.items() if is_config_name(path)}
-    manifests = {
-        path: data for path, data in contents.items() if path.rpartition("/")[2] in DISTRIBUTION_FILES
-    }
-    return configs, manifests
-
-
-# -- laying a change over ------------------------------------------------------------------------------------
-
-
-def _lay_over(
-    workspace: Workspace,
-    config: Config,
-    found: Snapshot,
-    to_head: Sequence[RawChange],
-    to_base: Sequence[RawChange],
-    store: FactStore,
-) -> Opened:
-    contents = Contents(workspace)
-    excluded = matcher(config.exclude)
-    states: dict[str, FileState] = {}
-    for change in to_head:
-        mode = change.new_mode if change.new_mode.strip("0") else change.old_mode
-        old = (
-            states[change.path].base if change.path in states else change.old
-        )  # untracked after "git rm --cached"
-        states[change.path] = FileState(change.path, old, change.new, mode)
-    for change in to_base:
-        head = states[change.path].head if change.path in states else change.old
-        mode = change.old_mode if change.old_mode.strip("0") else change.new_mode
-        states[change.path] = FileState(change.path, change.new, head, mode)
-    states = {
-        path: _settle(state, contents)
-        for path, state in states.items()
-        if not excluded(path) and not path.startswith(OWN_FOLDER)
-    }
-    changes = [state for _, state in sorted(states.items()) if state.base != state.head]
-
-    configs = dict(found.meta.configs)
-    touched = [path for path in states if is_config_name(path)]
-    for path in touched:
-        data = contents.get(path, states[path].head)
+    for path in filter(overlay.is_special, replaced):
+        data = replaced[path]
         if data is None:
-            configs.pop(path, None)
+            contents.pop(path, None)
         else:
-            configs[path] = data
-    warnings = list(found.meta.suite_errors)
-    suites = found.suites
-    if touched:
-        errors: list[SuiteError] = []
-        paths = [found.paths[node] for node in range(len(found.paths))]
-        suites = SuiteIndex(find_suites(configs, _declared(config), errors), paths).settled()
-        warnings = [str(error) for error in errors]
-
-    index = SuiteIndex(suites)
-    modules = [state for state in states.values() if is_code(state.path) or index.is_test_file(state.path)]
-    modules += _generated(workspace, config, found, states)
-    versions = _versions(workspace, modules, contents, store)
-    graph = Graph(found, versions, suites if touched else None, cut_of(config))
-    return Opened(workspace, graph, "", None, changes, suites, warnings, contents)
-
-
-def _settle(state: FileState, contents: Contents) -> FileState:
-    """Turn UNKNOWN into the base's id where the work tree has the same bytes after all (a stale stat, an undone edit)."""
-    if state.head == UNKNOWN and state.base != ABSENT:
-        data = contents.get(state.path, UNKNOWN)
-        if data is not None and blob_id(data, len(state.base)) == state.base:
-            return state._replace(head=state.base)
-    return state
-
-
-def _versions(
-    workspace: Workspace, states: Sequence[FileState], contents: Contents, store: FactStore
-) -> list[Version]:
-    """The facts of the base and head states of these files."""
-    keys = [
-        (state.path, oid)
-        for state in states
-        for oid in dict.fromkeys((state.base, state.head))
-        if oid != ABSENT
-    ]
-    contents.fetch(keys)
-    jobs = []
-    for path, oid in keys:
-        data = contents.get(path, oid)
-        length = (
-            next((len(state.base) for state in states if len(state.base) > 1), 40) if oid == UNKNOWN else 0
-        )
-        jobs.append(Job(oid if oid != UNKNOWN else blob_id(data or b"", length), path))
-    if len(jobs) >= PACKS_FROM:
-        store.load_packs()
-    bytes_of = dict(zip(jobs, keys, strict=True))
-    facts = store.facts(jobs, lambda share: [contents.get(*bytes_of[job]) for job in share])
-    if len(jobs) >= PACKS_FROM:
-        store.save(jobs, merge=False)
-    of_path: dict[str, list[Facts]] = {}
-    for (path, _), each in zip(keys, facts, strict=True):
-        of_path.setdefault(path, []).append(each)
-    links = {
-        state.path: link_target(state.path, contents.get(state.path, state.head or state.base)) or ""
-        for state in states
-        if state.mode == SYMLINK
-    }
-    return [Version(path, tuple(each), links.get(path, "")) for path, each in of_path.items()]
-
-
-def _generated(
-    workspace: Workspace, config: Config, found: Snapshot, states: Mapping[str, FileState]
-) -> list[FileState]:
-    """Generated files on disk that git ignores: what declared edges lead to, and protobuf's output."""
-    paths = {name for source in found.meta.generators for name in generated_from(source)}
-    for edge in config.edges:
-        for target in edge.to:
-            paths.update(_on_disk(workspace.root, target))
-    known = (path for path in paths if path not in states and found.paths.index(path) < 0)
-    present = [
-        path for path in known if is_module(path) and os.path.isfile(os.path.join(workspace.root, path))
-    ]
-    return [FileState(path, ABSENT, UNKNOWN) for path in sorted(present)]
-
-
-def generated_from(source: str) -> tuple[str, ...]:
-    """The Python files that protoc makes of a ``.proto`` file, beside it; () for other files."""
-    if not source.endswith(".proto"):
-        return ()
-    stem = source[: -len(".proto")].replace("-", "_")
-    return stem + "_pb2.py", stem + "_pb2_grpc.py"
-
-
-def _on_disk(root: str, target: str) -> Iterator[str]:
-    """The files below the root that a glob of the configuration matches; nothing for a dotted module."""
-    if not target.endswith((".py", "*")) and "/" not in target:
-        return
-    import glob
-
-    for path in glob.iglob(target, root_dir=root, recursive=True, include_hidden=True):
-        yield path.replace(os.sep, "/")
+            contents[path] = data
+    configs = {path: data for path, data in contents.items() if is_config_name(path)}
+    return configs, {path: data for path, data in contents.items() if overlay.is_manifest(path)}

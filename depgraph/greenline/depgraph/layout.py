@@ -36,7 +36,7 @@ class ModuleName(NamedTuple):
 class Layout:
     """Module names for the files of one state of a repository.
 
-    ``packages``: folders that hold an ``__init__.py``; ``roots``: source roots, "" for the repository's root;
+    ``packages``: folders that hold an ``__init__.py``, which are never source roots; ``roots``: source roots;
     ``entry_points``: group → module names, of the repository's own distributions; ``scripts``: console script →
     module name; ``aliases``: symbolic link to a folder → that folder, so that its files have names below both.
     """
@@ -49,17 +49,26 @@ class Layout:
         scripts: Mapping[str, str],
         aliases: Mapping[str, str] | None = None,
     ) -> None:
-        self.packages = frozenset(packages)
-        self.roots = frozenset(roots) | {""}
+        self.aliases = dict(aliases or {})
+        self.own_packages = frozenset(packages)
+        self.own_roots = frozenset(roots)
+        self.packages = self.own_packages.union(
+            link + folder[len(target) :]
+            for link, target in self.aliases.items()
+            for folder in self.own_packages
+            if f"{folder}/".startswith(target + "/")
+        )
+        self.roots = (self.own_roots - self.packages) | {""}
         self.entry_points = dict(entry_points)
         self.scripts = dict(scripts)
-        self.aliases = dict(aliases or {})
         self._folders: dict[str, tuple[tuple[str, str, bool], ...]] = {}
 
-    def with_packages(self, folders: Iterable[str]) -> Layout:
-        """The same layout after these folders got an ``__init__.py``."""
-        packages = self.packages.union(folders)
-        return Layout(packages, self.roots - packages, self.entry_points, self.scripts, self.aliases)
+    def with_packages(self, added: Iterable[str], gone: Iterable[str] = ()) -> Layout:
+        """The same layout after these folders got an ``__init__.py``, or lost it."""
+        packages = self.own_packages.union(added).difference(gone)
+        if packages == self.own_packages:
+            return self
+        return Layout(packages, self.own_roots, self.entry_points, self.scripts, self.aliases)
 
     def names(self, path: str) -> list[ModuleName]:
         """All module names of a Python file or notebook; ``a/b/__init__.py`` is the module ``a.b``."""
@@ -135,36 +144,24 @@ def find_layout(
     folders. A manifest that cannot be parsed only contributes its folder.
     """
     packages = set()
-    distributions = set()
-    sources = set()
+    roots = {*declared, "src"}
     for path in paths:
         folder, _, file = path.rpartition("/")
         if file == "__init__.py":
             packages.add(folder)
         elif file in DISTRIBUTION_FILES:
-            distributions.add(folder)
-        head, separator, _ = path.partition("src/")
-        if separator and path.endswith(".py") and (not head or head.endswith("/")):
-            sources.add(head[:-1])
-    roots = set(declared) | distributions
-    for folder in sources:
-        if not folder or folder in distributions:
-            roots.add(f"{folder}/src" if folder else "src")
+            roots |= {folder, f"{folder}/src" if folder else "src"}
     entry_points: dict[str, tuple[str, ...]] = {}
     scripts: dict[str, str] = {}
     for path, data in sorted(manifests.items()):
         folder = path.rpartition("/")[0]
-        facts = _read_manifest(path, data)
+        facts = read_manifest(path, data)
         roots.update(_join(folder, root) for root in facts.roots)
         for group, modules in facts.entry_points.items():
             entry_points[group] = tuple(sorted({*entry_points.get(group, ()), *modules}))
         scripts |= facts.scripts
     roots.discard("")
-    for link, target in (aliases or {}).items():
-        packages |= {
-            link + folder[len(target) :] for folder in packages if f"{folder}/".startswith(target + "/")
-        }
-    return Layout(packages, (root for root in roots if root not in packages), entry_points, scripts, aliases)
+    return Layout(packages, roots, entry_points, scripts, aliases)
 
 
 class _Manifest(NamedTuple):
@@ -173,7 +170,8 @@ class _Manifest(NamedTuple):
     scripts: dict[str, str]
 
 
-def _read_manifest(path: str, data: bytes) -> _Manifest:
+def read_manifest(path: str, data: bytes) -> _Manifest:
+    """What shapes the layout in a pyproject.toml, setup.cfg or setup.py; nothing where it cannot be parsed."""
     if path.endswith("pyproject.toml"):
         return _read_pyproject(data)
     if path.endswith("setup.cfg"):

@@ -11,12 +11,12 @@ from greenline.depgraph.resolve import Modules, Resolver, absolute, parents
 from greenline.depgraph.scan import Facts
 from greenline.depgraph.suites import SuiteIndex
 
-TEST, CONFTEST, ALWAYS, BROKEN, SOURCE_READER, DOC_READER, DYNAMIC, LOCAL, SOURCE_LISTER = (
-    1 << bit for bit in range(9)
+TEST, CONFTEST, ALWAYS, BROKEN, SOURCE_READER, DOC_READER, DYNAMIC, LOCAL, SOURCE_LISTER, HAS_DOCTESTS = (
+    1 << bit for bit in range(10)
 )
 """Bits of a node's flags: a test file, a conftest.py, has an always-run marker, facts are a superset, reads source
 code or docstrings at run time, imports names that no text in it can tell, imports inside functions, looks for *.py
-files."""
+files, holds a doctest."""
 
 _FLAG_OF_FACT = (
     (Facts.ALWAYS_RUN, ALWAYS),
@@ -25,6 +25,7 @@ _FLAG_OF_FACT = (
     (Facts.READS_DOCS, DOC_READER),
     (Facts.UNKNOWN_DYNAMIC, DYNAMIC),
     (Facts.LISTS_SOURCE, SOURCE_LISTER),
+    (DOCTESTS, HAS_DOCTESTS),
 )
 MOST_PAIRS = 400
 """Of a relative and an absolute string of one file that may belong together; beyond, only import statements count."""
@@ -85,7 +86,9 @@ class Linker:
         targets -= {-1, node_of(path)}
         if self._cut is not None:
             targets = {target for target in targets if not self._cut(path, self._path_of(target))}
-        return Link(flags, targets, list(dict.fromkeys([*names, *(f"@{mark}" for mark in facts.marks())])))
+        names += [f"@{mark}" for mark in facts.marks()]
+        names += [f"/{_plain(spelled).rpartition('/')[2]}" for spelled in facts.script_paths()]
+        return Link(flags, targets, list(dict.fromkeys(names)))
 
     def names(self, path: str, facts: Facts) -> list[str]:
         """The absolute names that count for a file's dependencies, ``a.b.*`` for a whole package."""
@@ -122,6 +125,10 @@ class Linker:
         if len(relative) * len(full) <= MOST_PAIRS:
             names += [f"{package}.{name}" for package in full for name in relative]
         if facts.flags & Facts.AUTODISCOVERS:
+            names += [f"{package}.tasks" for package in full]
+            if len(full) ** 2 <= MOST_PAIRS:  # autodiscover_tasks(["shop"], related_name="jobs")
+                names += [f"{package}.{name}" for package in full for name in full if "." not in name]
+        if facts.flags & Facts.INSTALLS_APPS:
             names += [f"{name}.*" for name in full]
         return names
 
@@ -129,7 +136,7 @@ class Linker:
 def file_flags(path: str, facts: Facts, suites: SuiteIndex) -> int:
     """The flags of a file's node."""
     flags = LOCAL if facts.function else 0
-    if suites.is_test_file(path) and (facts.flags & DOCTESTS or not suites.only_doctests(path)):
+    if is_test_file(path, facts.flags & DOCTESTS != 0, suites):
         flags |= TEST
     if path.endswith("conftest.py") and path.rpartition("/")[2] == "conftest.py":
         flags |= CONFTEST
@@ -138,6 +145,11 @@ def file_flags(path: str, facts: Facts, suites: SuiteIndex) -> int:
             if facts.flags & fact:
                 flags |= flag
     return flags
+
+
+def is_test_file(path: str, has_doctests: bool, suites: SuiteIndex) -> bool:
+    """Whether pytest would collect the file and look into it."""
+    return suites.is_test_file(path) and (has_doctests or not suites.only_doctests(path))
 
 
 def nearest_conftest(path: str, node_of: Callable[[str], int], suites: SuiteIndex) -> int:
@@ -157,6 +169,10 @@ def nearest_conftest(path: str, node_of: Callable[[str], int], suites: SuiteInde
         folder, file = folder.rpartition("/")[0], ""
 
 
+def _plain(path: str) -> str:
+    return path.replace("\\", "/").lstrip("./")
+
+
 class _ScriptPaths:
     """Finds files by the paths that strings spell: ``"scripts/run.py"``, relative to the repository or the file."""
 
@@ -171,7 +187,7 @@ class _ScriptPaths:
                 self._by_name.setdefault(path.rpartition("/")[2], []).append(path)
         found = []
         for text in spelled:
-            wanted = text.replace("\\", "/").lstrip("./")
+            wanted = _plain(text)
             # Only the last parts of a path may be spelled, the folder being computed: any file that ends so counts.
             same_name = self._by_name.get(wanted.rpartition("/")[2], [])
             candidates = [path for path in same_name if f"/{path}".endswith(f"/{wanted}")] or same_name

@@ -57,7 +57,7 @@ class Resolver:
         if found is None:
             parent = name.rpartition(".")[0]
             above = self.targets(parent, folder) if parent else ()
-            found = self._by_folder[key] = above + self._visible(name, folder)
+            found = self._by_folder[key] = above + self.visible(name, folder)
         return found
 
     def below(self, package: str, folder: str) -> tuple[int, ...]:
@@ -74,7 +74,7 @@ class Resolver:
             known = self._below[package] = plain, ambiguous
         found = [*self.targets(package, folder), *known[0]]
         for name in known[1]:
-            found += self._visible(name, folder)
+            found += self.visible(name, folder)
         return tuple(found)
 
     def _resolve_plain(self, name: str) -> tuple[int, ...] | None:
@@ -92,7 +92,8 @@ class Resolver:
         self._plain[name] = plain
         return plain
 
-    def _visible(self, name: str, folder: str) -> tuple[int, ...]:
+    def visible(self, name: str, folder: str) -> tuple[int, ...]:
+        """Node ids of the files with this very name that a file in ``folder`` may mean."""
         definers = self.modules.get(name)
         near: list[int] = []
         nearest = -1

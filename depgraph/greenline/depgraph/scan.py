@@ -59,8 +59,9 @@ class Facts(_Fields):
     READS_SOURCE = 4  # inspect.getsource, linecache and the like
     READS_DOCS = 8  # __doc__, getdoc, doctest
     ALWAYS_RUN = 16  # carries pytest.mark.always_run
-    AUTODISCOVERS = 32  # names applications whose modules a framework imports by convention (Django, Celery)
+    AUTODISCOVERS = 32  # names packages whose "tasks" a framework imports by convention (Celery)
     LISTS_SOURCE = 64  # looks for *.py files
+    INSTALLS_APPS = 256  # names applications whose modules a framework imports by convention (Django)
 
     def runtime_names(self) -> list[str]:
         """What running the file may import: all statements but those for type checkers, and strings."""
@@ -157,8 +158,10 @@ def _flags(views: Views, imported: str) -> int:
         flags |= Facts.READS_DOCS
     if "pytest" in imported and b"mark.always_run" in code:
         flags |= Facts.ALWAYS_RUN
-    if hints and (b"INSTALLED_APPS" in code or b"autodiscover_" in code):
+    if b"autodiscover_" in code:
         flags |= Facts.AUTODISCOVERS
+    if b"INSTALLED_APPS" in code:
+        flags |= Facts.INSTALLS_APPS
     if b"*.py" in views.strings:
         flags |= Facts.LISTS_SOURCE
     return flags

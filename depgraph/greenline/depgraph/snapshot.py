@@ -7,8 +7,8 @@ A snapshot never changes: later states of the repository are laid over it (:mod:
 ``importers``  node id → node ids whose code depends on it (see :mod:`.linking`)
 ``modules``    module name → the files that define it, as (node, index into ``roots``, loose)
 ``mentions``   name that some file imports or spells in a string → node ids of those files; ``a.b.*`` stands for
-               "whatever is in the package a.b", ``@slow`` for the pytest mark; external names ("numpy.linalg") are
-               among them
+               "whatever is in the package a.b", ``@slow`` for the pytest mark, ``/run.py`` for a file; external names
+               ("numpy.linalg") are among them
 """
 
 from __future__ import annotations
@@ -21,11 +21,15 @@ from typing import Any, NamedTuple
 
 from greenline.depgraph import cachefile
 from greenline.depgraph.cachefile import CacheFile
-from greenline.depgraph.layout import Layout
+from greenline.depgraph.layout import Layout, is_code
 from greenline.depgraph.linking import Link
 from greenline.depgraph.resolve import Definer
 from greenline.depgraph.suites import Suite
 from greenline.depgraph.tables import Lists, StringTable, encode
+
+MOST_LINKS = 40
+"""Symbolic links on the way to a file; beyond, it is a loop."""
+
 
 class Meta(NamedTuple):
     """What a snapshot knows besides its tables. Only tuples, text and numbers."""
@@ -36,11 +40,13 @@ class Meta(NamedTuple):
     roots: tuple[str, ...]
     entry_points: tuple[tuple[str, tuple[str, ...]], ...]
     scripts: tuple[tuple[str, str], ...]
-    aliases: tuple[tuple[str, str], ...]  # symbolic links to folders: link → target
+    links: tuple[tuple[str, str], ...]  # symbolic links that stay in the repository: link → target
     configs: tuple[tuple[str, bytes], ...]  # files that may configure pytest
-    suites: tuple[tuple[object, ...], ...]
+    suites: tuple[tuple[object, ...], ...]  # as they are configured
+    settled: tuple[tuple[object, ...], ...]  # as the commit's files settle them: see SuiteIndex.settled()
     generators: tuple[str, ...]  # files that others are generated from (*.proto)
     suite_errors: tuple[str, ...]  # pytest configuration files that could not be read, and why
+    replaced: bool  # whether configuration that is not committed holds instead of the commit's
 
 
 class ModuleTable:
@@ -75,11 +81,11 @@ class Snapshot:
         self.paths = StringTable(file.section("paths"), file.section("paths.offsets"))
         self.flags = file.section("flags").cast("H")
         self.importers = Lists(file.section("importers.offsets"), file.section("importers"))
-        self.suites = [Suite(*values) for values in self.meta.suites]  # type: ignore[arg-type]
+        self.configured = [Suite(*values) for values in self.meta.suites]  # type: ignore[arg-type]
+        self.suites = [Suite(*values) for values in self.meta.settled]  # type: ignore[arg-type]
         meta = self.meta
-        self.layout = Layout(
-            meta.packages, meta.roots, dict(meta.entry_points), dict(meta.scripts), dict(meta.aliases)
-        )
+        aliases = folders_among(dict(meta.links))
+        self.layout = Layout(meta.packages, meta.roots, dict(meta.entry_points), dict(meta.scripts), aliases)
         self._mentions: tuple[StringTable, Lists] | None = None
 
     def modules(self) -> ModuleTable:
@@ -118,6 +124,27 @@ class Snapshot:
             if wanted in b".%b." % names.raw(index):
                 found.update(lists[index])
         return found
+
+
+def folders_among(links: Mapping[str, str]) -> dict[str, str]:
+    """The symbolic links that do not look like modules: link → what it leads to in the end."""
+    found = {link: follow(target, links) for link, target in links.items() if not is_code(link)}
+    return {link: target for link, target in found.items() if target}
+
+
+def follow(path: str, links: Mapping[str, str]) -> str:
+    """The path without symbolic links on its way; "" for a loop."""
+    for _ in range(MOST_LINKS):
+        before = path
+        parts = path.split("/")
+        for count in range(1, len(parts) + 1):
+            target = links.get("/".join(parts[:count]))
+            if target is not None:
+                path = "/".join([target, *parts[count:]])
+                break
+        if path == before:
+            return path
+    return ""
 
 
 Row = tuple[int, bytes, str]
@@ -177,8 +204,12 @@ def build(meta: Meta, paths: Sequence[str], modules: DictModules, rows: Sequence
     return sections | _pack_modules(modules.definers) | _pack_mentions(mentions)
 
 
+def file_name(folder: str, anchor: str, config: str) -> str:
+    return cachefile.name(folder, "graph", f"{anchor}-{config}")
+
+
 def save(folder: str, sections: Mapping[str, bytes], anchor: str, config: str) -> bool:
-    path = cachefile.name(folder, "graph", f"{anchor}-{config}")
+    path = file_name(folder, anchor, config)
     written = cachefile.write(path, sections)
     if written:
         cachefile.prune(folder, "graph", keep=4)
@@ -189,11 +220,7 @@ def _pack_modules(modules: Mapping[str, list[Definer]]) -> dict[str, bytes]:
     roots: dict[str, int] = {}
     names, blob, offsets = StringTable.pack(modules)
     rows = [
-        [
-            number
-            for node, root, loose in modules[name]
-            for number in (node, roots.setdefault(root, len(roots)), loose)
-        ]
+        [number for node, root, loose in modules[name] for number in (node, roots.setdefault(root, len(roots)), loose)]
         for name in names
     ]
     row_offsets, values = Lists.pack(rows)

@@ -69,9 +69,7 @@ class Suite(NamedTuple):
     ignored: tuple[str, ...] = ()  # --ignore: files and folders
     ignored_globs: tuple[str, ...] = ()  # --ignore-glob: fnmatch patterns
     deselected: tuple[str, ...] = ()  # --deselect: beginnings of node ids, relative to the root
-    doctests: tuple[str, ...] = (
-        "test*.txt",
-    )  # globs; --doctest-modules gives "*.py"; the default is pytest's
+    doctests: tuple[str, ...] = ("test*.txt",)  # globs; --doctest-modules gives "*.py"; the default is pytest's
     usefixtures: tuple[str, ...] = ()  # what every test requests
 
 
@@ -106,7 +104,7 @@ def read_config(path: str, data: bytes) -> Suite | None:
     doctest_modules = ["*.py"] if "--doctest-modules" in options else []
     return suite._replace(
         testpaths=suite.testpaths and (*suite.testpaths, *_testpaths(root, arguments)),
-        plugins=(*plugins, *(name.replace("-", "_") for name in required)),
+        plugins=(*plugins, *(name.replace("-", "_") for name in required), *words.get(_DJANGO, []), *options.get("--ds", [])),
         import_mode=options.get("--import-mode", [suite.import_mode])[-1],
         confcutdir=(*_paths(root, options.get("--confcutdir", [])[-1:]), root)[0],
         ignored=_paths(root, options.get("--ignore", [])),
@@ -149,9 +147,14 @@ def find_suites(
     found.setdefault("", Suite(".", ""))
     added = [_declared_suite(entry, found) for entry in declared]
     replaced = {suite.root for suite in added}
-    return sorted(
-        [*added, *(s for s in found.values() if s.root not in replaced)], key=lambda suite: suite.root
-    )
+    return sorted([*added, *(s for s in found.values() if s.root not in replaced)], key=lambda suite: suite.root)
+
+
+def leads_into(suites: Iterable[Suite], paths: Iterable[str]) -> bool:
+    """Whether the testpaths of a suite lead to one of these files."""
+    globs = [glob for suite in suites for glob in suite.testpaths]
+    leads = re.compile("|".join(f"(?:{_glob_regex(glob)})(?:/|\\Z)" for glob in globs) or r"(?!)").match
+    return any(map(leads, paths))
 
 
 class SuiteIndex:
@@ -258,10 +261,7 @@ class _Rules:
     def walks(self, folder: str) -> bool:
         """Would pytest walk through this folder?"""
         if folder not in self._walked:
-            if self.testpaths:
-                start = self.testpaths.fullmatch(folder) is not None
-            else:
-                start = folder == self.suite.root
+            start = self.testpaths.fullmatch(folder) is not None if self.testpaths else folder == self.suite.root
             self._walked[folder] = start or (
                 folder != ""
                 and self.walks(posixpath.dirname(folder))
@@ -292,10 +292,11 @@ class _Rules:
 # -- configuration files
 
 _LISTS = ("testpaths", "python_files", "python_classes", "python_functions", "norecursedirs", "pythonpath")
-_KEYS = frozenset((*_LISTS, "addopts", "required_plugins", "usefixtures"))
+_KEYS = frozenset((*_LISTS, "addopts", "required_plugins", "usefixtures", "DJANGO_SETTINGS_MODULE"))
+_DJANGO = "DJANGO_SETTINGS_MODULE"  # of pytest-django: every test runs with these settings
 # The options of addopts that matter here and take a value; and those that never take the next word as theirs.
 _PATH_OPTIONS = ("--confcutdir", "--ignore", "--ignore-glob", "--deselect", "--doctest-glob")
-_WITH_VALUE = frozenset(("-p", "-o", "--override-ini", "--import-mode", *_PATH_OPTIONS))
+_WITH_VALUE = frozenset(("-p", "--ds", "-o", "--override-ini", "--import-mode", *_PATH_OPTIONS))
 _WITHOUT_VALUE = re.compile(r"-[vqslx]+|-r\w+|--[\w-]+=.*|--doctest-modules", re.DOTALL)
 
 
@@ -440,9 +441,7 @@ def _segment_regex(segment: str) -> str:
     if segment == "**":
         return segment
     may_hide = segment.startswith(".") or not re.search(r"[*?[]", segment)
-    return ("" if may_hide else r"(?!\.)") + re.sub(
-        r"\*+|\?|\[!?\]?[^\]]*\]|.", _token_regex, segment, flags=re.DOTALL
-    )
+    return ("" if may_hide else r"(?!\.)") + re.sub(r"\*+|\?|\[!?\]?[^\]]*\]|.", _token_regex, segment, flags=re.DOTALL)
 
 
 def _token_regex(token: re.Match[str]) -> str:

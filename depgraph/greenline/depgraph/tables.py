@@ -40,6 +40,10 @@ class StringTable:
         at = self._left(key)
         return at if at < len(self) and self.raw(at) == key else -1
 
+    def position(self, text: str) -> int:
+        """Where the string is in the order of the table, or would be."""
+        return self._left(encode(text))
+
     def between(self, low: str, high: str) -> range:
         """Indices of the strings s with low <= s < high, in the order of their bytes."""
         return range(self._left(encode(low)), self._left(encode(high)))

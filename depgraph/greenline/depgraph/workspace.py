@@ -148,9 +148,21 @@ class Workspace:
         except OSError:
             return None
 
+    def read_link(self, path: str) -> bytes | None:
+        """Where a symbolic link of the work tree leads to, or None when it is none."""
+        try:
+            return os.fsencode(os.readlink(os.path.join(self.root, path)))
+        except OSError:
+            return None
+
+    def is_own_worktree(self, folder: str) -> bool:
+        """Whether a folder is another checkout of this repository, made with ``git worktree``."""
+        git_dir = _git_dir(os.path.join(self.root, folder, ".git"))
+        return git_dir is not None and _common_dir(git_dir) == self.common_dir
+
     def read_blobs(self, oids: Iterable[str]) -> Iterator[bytes | None]:
         """The blobs of these object ids, in order; None for one that is missing (a partial clone, say)."""
-        wanted = list(oids)
+        wanted = [self._object_id(name) if "\n" in name else name for name in oids]
         if not wanted:
             return
         process = self.start("cat-file", "--batch", "--buffer", stdin=True)
@@ -169,10 +181,17 @@ class Workspace:
                 continue
             data = process.stdout.read(int(header[2]))
             process.stdout.read(1)
-            yield data
+            yield data if header[1] == b"blob" else None
         process.stdout.close()
         process.stderr.close()
         process.wait()
+
+    def _object_id(self, name: str) -> str:
+        """The id of what is named so ("commit:path", with a line break); "-", which is none, if it is missing."""
+        try:
+            return self.git("rev-parse", "--verify", "--quiet", "--end-of-options", name).strip()
+        except GitError:
+            return "-"
 
     def grep(self, words: Iterable[str], paths: tuple[str, ...] = ("*.py", "*.ipynb")) -> list[str]:
         """Files of the work tree (untracked ones too) that contain one of these fixed strings, sorted."""

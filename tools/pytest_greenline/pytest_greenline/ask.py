@@ -80,6 +80,15 @@ def _find_greenline() -> tuple[list[str], dict[str, str]]:
     raise NoAnswer("there is no greenline command: install greenline, or name the command in $GREENLINE")
 
 
+def read_file(path: str) -> str:
+    """The JSON text that a file holds. Raises NoAnswer."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except OSError as error:
+        raise NoAnswer(f"{path}: {error.strerror}") from None
+
+
 def read(text: str) -> Answer:
     """The answer in JSON text. Raises NoAnswer."""
     try:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pytest_greenline.ask import Answer, NoAnswer, WrongUse, ask, read
+from pytest_greenline.ask import Answer, NoAnswer, WrongUse, ask, read, read_file
 from pytest_greenline.folders import Folders
 
 OFF = ("off", "0", "false", "no")
@@ -23,7 +23,8 @@ OFF = ("off", "0", "false", "no")
 def start(config: pytest.Config) -> None:
     """Ask, and register what leaves tests out and what tells of it.
 
-    Under pytest-xdist only the controller asks. Its workers get the answer: all must collect the same tests.
+    `greenline test` has asked already: it hands its answer over in a file. Under pytest-xdist only the controller
+    asks, and its workers get the answer: all must collect the same tests.
     """
     worker = getattr(config, "workerinput", None)
     if worker is not None:
@@ -39,8 +40,9 @@ def start(config: pytest.Config) -> None:
 
 
 def _asked(config: pytest.Config) -> Told:
+    given = os.environ.pop("GREENLINE_ANSWER", "")  # not for a pytest that tests start
     try:
-        text = ask(str(config.rootpath), config.getoption("affected_base"))
+        text = read_file(given) if given else ask(str(config.rootpath), config.getoption("affected_base"))
         answer = read(text)
     except WrongUse as error:
         raise pytest.UsageError(str(error)) from None
@@ -50,7 +52,7 @@ def _asked(config: pytest.Config) -> Told:
         return Told(f"everything is affected: {answer.everything}", answer.warnings)
     leave_out = LeaveOut(config, answer)
     config.pluginmanager.register(leave_out, "greenline-leave-out")
-    return Told(leave_out.summary(), answer.warnings, text)
+    return Told(leave_out.summary("selected" if given else "affected"), answer.warnings, text)
 
 
 class Told:
@@ -85,14 +87,14 @@ class LeaveOut:
         self._deselected: list[pytest.Item] = []
         self._nothing_to_run = False
 
-    def summary(self) -> str:
+    def summary(self, verb: str) -> str:
         """The line of the header; the numbers are those of the files below rootdir."""
         root = self.folders.relative(str(self.config.rootpath))
         below = f"{root}/" if root else ""
         affected = sum(path.startswith(below) for path in self.answer.tests)
         unaffected = sum(path.startswith(below) for path in self.answer.unaffected)
         return (
-            f"{affected:,} of {affected + unaffected:,} test files affected ({self.answer.base});"
+            f"{affected:,} of {affected + unaffected:,} test files {verb} ({self.answer.base});"
             f" left out {unaffected:,}; ask: greenline why PATH"
         )
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import posixpath
-import re
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from greenline.ci.affected import Answer, Test
@@ -17,30 +16,31 @@ from greenline.depgraph.config import Config
 from greenline.depgraph.errors import GreenlineError
 from greenline.depgraph.suites import find_suites, is_config_name
 
-NOTHING_COLLECTED = 5
-
 
 class Run(NamedTuple):
-    """One call of pytest. ``ids``: what it is to run, relative to ``folder``; () for the whole suite."""
+    """The selected tests of one suite. ``root`` is relative to the repository; ``command`` starts its pytest."""
 
     suite: str
-    folder: str  # absolute
-    command: tuple[str, ...]  # what starts pytest
-    options: tuple[str, ...]
-    ids: tuple[str, ...]
-    files: int  # test files that were selected
+    root: str
+    command: tuple[str, ...]
+    tests: list[Test]
 
 
-def runs_of(
-    answer: Answer,
-    config: Config,
-    options: Sequence[str] = (),
-    environment: Mapping[str, str] = os.environ,
-) -> list[Run]:
-    """The calls of pytest that run an answer, by suite; ``options`` are for each of them.
+class Call(NamedTuple):
+    """A command for ``folder``, with ``variables`` added to the environment.
 
-    Raises GreenlineError for a suite without a pytest.
+    ``whole``: it runs the whole suite; ``note``: why, where only a part was selected.
     """
+
+    command: list[str]
+    folder: str
+    variables: dict[str, str]
+    whole: bool = False
+    note: str = ""
+
+
+def runs_of(answer: Answer, config: Config, environment: Mapping[str, str] = os.environ) -> list[Run]:
+    """The suites that have something to run. Raises GreenlineError for one without a pytest."""
     commands = {suite.name: suite.command for suite in config.suites if suite.command}
     tests: dict[str, list[Test]] = {}
     if not answer.total:  # no test file is known: pytest may know better
@@ -51,35 +51,71 @@ def runs_of(
     for suite, selected in sorted(tests.items()):
         root = answer.suite_roots.get(suite, "")
         command = commands.get(suite) or (_python(answer.root, root, environment), "-m", "pytest")
-        own_options, ids = _narrow(answer, root, selected)
-        folder = os.path.join(answer.root, root)
-        runs.append(Run(suite, folder, command, (*own_options, *options), ids, len(selected)))
+        runs.append(Run(suite, root, command, selected))
     return runs
 
 
-def _narrow(answer: Answer, root: str, tests: list[Test]) -> tuple[list[str], tuple[str, ...]]:
-    """The options and ids with which pytest runs these tests of the suite in ``root``."""
-    below = f"{root}/" if root else ""
-    deeper = sorted(
-        {other for other in answer.suite_roots.values() if other != root and other.startswith(below)}
-    )
-    own = not any(test.path.startswith(f"{other}/") for other in deeper for test in tests)
-    nameable = not any(
-        "[" in test.path or "::" in test.path for test in tests
-    )  # pytest would read ids in them
-    if not nameable or (own and (answer.everything or not tests)):
-        # Without ids pytest also runs what no answer names, such as generated tests.
-        return [f"--ignore={_relative(other, root)}" for other in deeper if own], ()
-    ids = [
-        f"{_relative(test.path, root)}::{each}" if each else _relative(test.path, root)
-        for test in tests
-        for each in test.node_ids or ("",)
-    ]
-    return _configuration(answer.root, root), tuple(f"./{each}" if each[0] in "-@" else each for each in ids)
+def call_of(run: Run, answer: Answer, options: Sequence[str], scratch: str) -> Call:
+    """How to have pytest run these tests; ``options`` are the user's, ``scratch`` is a folder for files.
+
+    For a whole suite that is pytest alone. A part is left to the guest plugin, if the suite's environment has
+    it. Else the tests are named as arguments: pytest is slow with thousands of them, and knows no others.
+    """
+    folder = os.path.join(answer.root, run.root)
+    inner = _inner_suites(run, answer)
+    whole = [*run.command, *(f"--ignore={_relative(root, run.root)}" for root in inner or ()), *options]
+    if inner is not None and (answer.everything or not run.tests):
+        return Call(whole, folder, {}, whole=True)
+    if _has_guest(run.command, folder):
+        path = os.path.join(scratch, "answer.json")
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(_guest_answer(run, answer), file)
+        return Call([*run.command, "--affected", *options], folder, {"GREENLINE_ANSWER": path})
+    named = [*run.command, *_stay_here(answer.root, run.root), *options, *_ids(run)]
+    nameable = not any("[" in test.path or "::" in test.path for test in run.tests)  # pytest sees ids in these
+    if nameable and _is_short(named):
+        return Call(named, folder, {})
+    note = "the whole suite runs: its tests cannot be named on a command line, and it has no pytest-greenline"
+    return Call(whole, folder, {}, whole=True, note=note)
 
 
-def _configuration(top: str, root: str) -> list[str]:
-    """Options that keep pytest where it is without ids; by ids it would look for its configuration below."""
+def _inner_suites(run: Run, answer: Answer) -> list[str] | None:
+    """Roots of other suites inside this one's; None where this one has tests in them."""
+    below = f"{run.root}/" if run.root else ""
+    roots = {root for root in answer.suite_roots.values() if root != run.root and root.startswith(below)}
+    shared = any(test.path.startswith(f"{root}/") for root in roots for test in run.tests)
+    return None if shared else sorted(roots)
+
+
+def _guest_answer(run: Run, answer: Answer) -> dict[str, object]:
+    """What `greenline affected --format json` says, for one suite: the tests of all others are left out."""
+    chosen = {test.path for test in run.tests}
+    others = [test.path for test in answer.tests if test.path not in chosen]
+    return {
+        "version": 1,
+        "root": answer.root,
+        "everything": None,
+        "base": answer.base,
+        "base_how": answer.how,
+        "tests": [{"path": test.path, "nodeids": _node_ids(test.path, test)} for test in run.tests],
+        "unaffected": [*answer.unaffected, *others],
+        "warnings": [],  # they were told already
+    }
+
+
+def _node_ids(path: str, test: Test) -> list[str] | None:
+    return None if test.node_ids is None else [f"{path}::{each}" for each in test.node_ids]
+
+
+def _ids(run: Run) -> Iterator[str]:
+    for test in run.tests:
+        path = _relative(test.path, run.root)
+        path = f"./{path}" if path[0] in "-@" else path
+        yield from _node_ids(path, test) or [path]
+
+
+def _stay_here(top: str, root: str) -> list[str]:
+    """Options that keep pytest's rootdir and configuration: it would look for them near the tests it is given."""
     for folder in (*_up(root), ""):
         contents = {}
         for name in filter(is_config_name, os.listdir(os.path.join(top, folder))):
@@ -87,8 +123,8 @@ def _configuration(top: str, root: str) -> list[str]:
                 contents[name] = file.read()
         found = next(suite.config for suite in find_suites(contents) if not suite.root)
         if found:
-            file_path = _relative(posixpath.join(folder, found), root)
-            return ["-c", file_path, f"--rootdir={_relative(folder, root)}"]
+            path = _relative(posixpath.join(folder, found), root)
+            return ["-c", path, f"--rootdir={_relative(folder, root)}"]
     return ["--rootdir=."]
 
 
@@ -103,7 +139,13 @@ def _up(folder: str) -> Iterator[str]:
         folder = posixpath.dirname(folder)
 
 
-# -- interpreters --------------------------------------------------------------------------------------------
+def _is_short(call: list[str]) -> bool:
+    """Does a command line take this, beside the environment?"""
+    most = os.sysconf("SC_ARG_MAX") // 2 if hasattr(os, "sysconf") else 30_000
+    return sum(len(os.fsencode(each)) + 9 for each in call) < most
+
+
+# -- what is installed ---------------------------------------------------------------------------------------
 
 
 def _python(top: str, root: str, environment: Mapping[str, str]) -> str:
@@ -133,76 +175,29 @@ def _has_pytest(python: str) -> bool:
         return False
 
 
-# -- processes -----------------------------------------------------------------------------------------------
+def _has_guest(command: tuple[str, ...], folder: str) -> bool:
+    """Does this pytest load pytest-greenline? ``pytest -VV`` lists its plugins."""
+    try:
+        asked = subprocess.run([*command, "-VV"], cwd=folder, capture_output=True, check=False)
+    except OSError:
+        return False
+    return b"pytest-greenline-" in asked.stdout + asked.stderr
 
 
-def execute(run: Run) -> int:
+# -- running -------------------------------------------------------------------------------------------------
+
+
+def execute(call: Call) -> int:
     """pytest's exit code, or 128 + N where signal N ended it. pytest writes to our stdout and stderr."""
-    call = [*run.command, *run.options]
-    with tempfile.TemporaryDirectory(prefix="greenline-") as folder:
-        if _is_short([*call, *run.ids]):
-            call += run.ids
-        elif _reads_argument_files(run):
-            path = os.path.join(folder, "tests.args")
-            with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
-                file.writelines(f"{each}\n" for each in run.ids)
-            call.append(f"@{path}")
-        # Else there is no way to name them all: the whole suite runs.
-        try:
-            process = subprocess.Popen(call, cwd=run.folder)
-        except OSError as error:
-            raise GreenlineError(
-                f"suite {run.suite}: cannot start {run.command[0]}: {error.strerror}",
-                "see suites[].command in greenline.yaml",
-            ) from None
-        try:
-            code = process.wait()
-        except KeyboardInterrupt:  # pytest got it too, and has its report to write
-            process.wait()
-            raise
+    try:
+        process = subprocess.Popen(call.command, cwd=call.folder, env={**os.environ, **call.variables})
+    except OSError as error:
+        raise GreenlineError(
+            f"cannot start {call.command[0]}: {error.strerror}", "see suites[].command in greenline.yaml"
+        ) from None
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:  # pytest got it too, and has its report to write
+        process.wait()
+        raise
     return code if code >= 0 else 128 - code
-
-
-def _is_short(call: list[str]) -> bool:
-    """Does a command line take this, beside the environment?"""
-    most = os.sysconf("SC_ARG_MAX") // 2 if hasattr(os, "sysconf") else 30_000
-    return sum(len(os.fsencode(each)) + 9 for each in call) < most
-
-
-def _reads_argument_files(run: Run) -> bool:
-    """``pytest @FILE`` came with pytest 8.2."""
-    asked = subprocess.run(
-        [*run.command, "--version"], cwd=run.folder, capture_output=True, text=True, check=False
-    )
-    version = re.search(r"pytest (?:version )?(\d+)\.(\d+)", asked.stdout + asked.stderr)
-    return version is not None and (int(version[1]), int(version[2])) >= (8, 2)
-
-
-def worst(codes: Iterable[int]) -> int:
-    """One exit code for several runs: 1 where tests failed, else the first that is not 0."""
-    codes = list(codes)
-    return 1 if 1 in codes else next((code for code in codes if code), 0)
-
-
-# Options of pytest, pytest-xdist and pytest-cov that leave every test in; the second kind takes a value.
-_SWITCHES = re.compile(
-    r"-[qvslx]+|-r\w+|-n\w+"
-    r"|--(?:quiet|verbose|exitfirst|showlocals|no-header|no-summary|full-trace|strict-\w+|cov\S*)"
-)
-_VALUED = re.compile(
-    r"-n|-r|--(?:numprocesses|dist|tb|color|maxfail|durations|durations-min|capture|show-capture|junit-?xml"
-    r"|verbosity)"
-)
-
-
-def keep_all(options: Sequence[str]) -> bool:
-    """Do these options of pytest leave every test in? One that is not known may well not."""
-    words = iter(options)
-    for word in words:
-        name, given, _ = word.partition("=")
-        if _VALUED.fullmatch(name):
-            if not given:
-                next(words, None)
-        elif not _SWITCHES.fullmatch(word):
-            return False
-    return True

@@ -13,8 +13,9 @@ import posixpath
 from greenline.ci.selection.found import Found
 from greenline.depgraph.config import Config
 from greenline.depgraph.globs import matcher
-from greenline.depgraph.index import FileState, generated_from, globs_of
+from greenline.depgraph.index import globs_of
 from greenline.depgraph.layout import is_module
+from greenline.depgraph.overlay import FileState, generated_from
 from greenline.depgraph.workspace import SUBMODULE
 
 RUN_ALL = (
@@ -104,7 +105,7 @@ def add_targets(found: Found, targets: tuple[str, ...], why: str) -> None:
     """Seed what globs, paths and dotted modules of the configuration name, whether the files exist or not."""
     graph = found.graph
     matches = matcher(globs_of(targets))
-    for node in range(len(graph)):
+    for node in graph.nodes():
         if matches(graph.path(node)):
             found.seed(node, why)
     for target in targets:

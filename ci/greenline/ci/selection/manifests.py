@@ -8,7 +8,7 @@ from pathlib import Path
 
 from greenline.ci.selection.found import Found
 from greenline.depgraph import distributions, locks
-from greenline.depgraph.index import FileState
+from greenline.depgraph.overlay import FileState
 
 LOCKS = ("uv.lock", "poetry.lock", "pdm.lock", "pylock.toml")
 

@@ -11,9 +11,9 @@ import re
 
 from greenline.ci.selection.found import Found
 from greenline.depgraph.blocks import Delta, compare
-from greenline.depgraph.index import FileState
 from greenline.depgraph.embedded import python_of
 from greenline.depgraph.linking import DOC_READER, SOURCE_LISTER, SOURCE_READER, TEST
+from greenline.depgraph.overlay import FileState
 from greenline.depgraph.workspace import ABSENT
 
 MIGRATION = re.compile(rb"^(?:from\s+alembic|import\s+alembic)\b|\bmigrations\.Migration\b", re.MULTILINE)

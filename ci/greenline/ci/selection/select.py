@@ -12,10 +12,11 @@ from greenline.ci.selection import data_files, python_files
 from greenline.ci.selection.found import Found
 from greenline.depgraph.config import Config
 from greenline.depgraph.globs import matcher
-from greenline.depgraph.index import FileState, Opened
+from greenline.depgraph.index import Opened
 from greenline.depgraph.layout import is_code
 from greenline.depgraph.locks import is_manifest
 from greenline.depgraph.linking import ALWAYS, CONFTEST, LOCAL, TEST
+from greenline.depgraph.overlay import FileState
 from greenline.depgraph.suites import Suite, is_config_name, read_config
 from greenline.depgraph.workspace import ABSENT
 
@@ -192,19 +193,15 @@ def _collect(
 def _affected_suites(found: Found, reached: set[int]) -> list[tuple[Suite, str]]:
     """Suites all of whose tests are affected: by their configuration, or by a plugin that pytest loads for them."""
     graph = found.graph
+    modules = graph.modules()
     pytest11 = graph.layout.entry_points.get("pytest11", ())
     answer = []
     for suite in found.opened.suites:
         why = found.suites.get(suite.root)
         if why is None:
             for module in (*suite.plugins, *pytest11):
-                nodes = {
-                    node
-                    for node in reached
-                    if any(name.name == module for name in graph.names(graph.path(node)))
-                }
-                if nodes:
-                    why = f"pytest loads the plugin {module}, which the change reaches"
+                if any(definer.node in reached for definer in modules.get(module)):
+                    why = f"pytest loads {module}, which the change reaches"
                     break
         if why is not None:
             answer.append((suite, why))

@@ -180,9 +180,7 @@ def hubs(form: str, imports: bool, top: int) -> None:
         print("  tests   share  importers  module")
         for node, tests, own in found[:top]:
             _print(f"{tests:7,} {_percent(tests, total):>7}  {own:9,}  {graph.paths[node]}")
-    _tell(
-        f"{_count(total, 'test file')}; {len(found):,} of {_count(len(graph.paths), 'file')} have tests that depend on them"
-    )
+    _tell(f"{_count(total, 'test file')}; {len(found):,} of {len(graph.paths):,} files have tests that depend on them")
     level = sum(hub.tests == found[0].tests for hub in found) if found else 0
     if level > max(top, len(found) // 2):
         advice = "" if imports else "; --imports leaves out what strings may name"
@@ -211,33 +209,24 @@ def cost(form: str, imports: bool, top: int, since: str | None, commits: int | N
     changes, weighed = _changes(graph, since, commits)
     cuts = [(node, each) for node, references in enumerate(graph.references) for each in references if each.only]
     found = health.cost(graph.edges, [(node, each.only) for node, each in cuts], graph.tests, changes, top)
-    rows = [{**_cut_as_json(graph, *cuts[cut]), "spares": spared} for spared, cut in found.ranked]
-    for row in rows:
-        row["share"] = row["spares"] / found.total
-    proven = len(found.ranked) == top and found.limit <= found.ranked[-1][0] or not found.limit
+    rows = [_cut_as_json(graph, *cuts[cut], spared, found.total) for spared, cut in found.ranked]
     if form == "json":
-        _print_json(
-            total=found.total,
-            changes=len(changes),
-            weighed=weighed,
-            imports_only=imports,
-            proven=proven,
-            tried=found.tried,
-            limit=found.limit,
-            cuts=rows,
-        )
+        answer = {"total": found.total, "tried": found.tried, "limit": found.limit, "cuts": rows}
+        _print_json(changes=len(changes), weighed=weighed, imports_only=imports, **answer)
     else:
         for row in rows:
             _print_cut(row)
     every = len(changes) * len(graph.tests)
     _tell(f"{weighed}: they select {found.total:,} test files, {_percent(found.total, every)} of all each time")
-    if proven:
-        _tell(f"proven: no other of the {_count(len(cuts), 'import')} spares more")
-    else:
+    if found.limit:
         limit = _percent(found.limit, found.total)
-        _tell(f"the best of the {found.tried:,} of {len(cuts):,} that were tried; another may spare up to {limit}")
-    if not rows:
-        _tell("no single import costs anything: what it leads to is reached in another way too")
+        _tell(f"the best of {found.tried:,} that were tried, of {len(cuts):,}; another may spare up to {limit}")
+    else:
+        _tell(f"proven: no other of {_count(len(cuts), 'import')} and names spares more by itself")
+    if not imports:
+        edges = health.read(graph.names.opened, imports_only=True).edges
+        alone = health.selected(edges, graph.tests, changes)
+        _tell(f"without what strings may name: {alone:,}, {_percent(alone, every)}; --imports ranks the imports then")
 
 
 def _changes(graph: CodeGraph, since: str | None, commits: int | None) -> tuple[list[set[int]], str]:
@@ -259,10 +248,12 @@ def _changes(graph: CodeGraph, since: str | None, commits: int | None) -> tuple[
     return same, f"a change of each module ({few})"
 
 
-def _cut_as_json(graph: CodeGraph, node: int, reference: Reference) -> dict[str, Any]:
+def _cut_as_json(graph: CodeGraph, node: int, reference: Reference, spared: int, total: int) -> dict[str, Any]:
     spots = graph.spots(node, reference)
     line, text = _line(graph, node, spots)
     return {
+        "spares": spared,
+        "share": round(spared / total, 6),
         "importer": graph.paths[node],
         "line": line,
         "text": text,
@@ -296,7 +287,7 @@ def _advice(graph: CodeGraph, node: int, reference: Reference, spots: Sequence[t
     names = _names(used.at_import or used.in_functions)
     if reference.kind == IMPORT and not used.at_import and (node in graph.tests or path.endswith("conftest.py")):
         return f"only functions use {names}: import it there, and only the tests that run them depend on it"
-    return f"move {names}, or what uses it here, to a module that is imported less"
+    return f"move what it takes ({names}), or what uses that, to a module that fewer tests reach"
 
 
 def _names(names: Iterable[str]) -> str:
@@ -306,8 +297,8 @@ def _names(names: Iterable[str]) -> str:
 
 def _print_cut(row: dict[str, Any]) -> None:
     where = row["importer"] + (f":{row['line']}" if row["line"] else "")
-    count = f" ({row['modules']:,} modules)" if row["modules"] > 1 else ""
-    _print(f"{100 * row['share']:6.2f} %  {where} → {row['imported']}{count}")
+    how = {LAZY: ", in a function", NAMED: f", by name ({_count(row['modules'], 'module')})"}.get(row["kind"], "")
+    _print(f"{100 * row['share']:6.2f} %  {where} → {row['imported']}{how}")
     for line in (row["text"], row["advice"]):
         if line:
             _print(f"          {line}")
@@ -359,7 +350,7 @@ def export(targets: tuple[str, ...], form: str, depth: int | None, output: str |
 
 
 def _fold(graph: networkx.DiGraph[str], depth: int) -> networkx.DiGraph[str]:
-    """What lies below ``depth`` folders as one node; edges count what is named (``imports``), those of place are gone."""
+    """What lies below ``depth`` folders as one node. Edges count who names whom (``imports``); those of place go."""
     import networkx
 
     folded = networkx.DiGraph()

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import tempfile
 import time
+from collections.abc import Sequence
 
 import click
 
 from greenline.ci import last_green
 from greenline.ci.affected import SWITCH, Answer, affected
-from greenline.ci.execution.local import NOTHING_COLLECTED, Run, execute, keep_all, runs_of, worst
+from greenline.ci.execution.local import Run, call_of, execute, runs_of
+from greenline.ci.execution.pytest_codes import NOTHING_COLLECTED, keep_all, worst
 from greenline.depgraph import config as configuration
 from greenline.depgraph.errors import GreenlineError
 from greenline.depgraph.workspace import NotARepository, Workspace, find
@@ -54,8 +57,13 @@ def command(
     proof = None
     if workspace and answer.everything and full and not suite:
         proof = last_green.provable(workspace, config)
-    runs = runs_of(answer, config, pytest_args)
-    codes = [_run(run, answer, f"{number} of {len(runs)}", full) for number, run in enumerate(runs, 1)]
+    runs = runs_of(answer, config)
+    codes = []
+    for number, run in enumerate(runs, 1):
+        _say(
+            f"suite {run.suite} ({number} of {len(runs)}): {_what(run)}, {shlex.join(run.command)} in {run.root or '.'}"
+        )
+        codes.append(_run(run, answer, pytest_args, full))
     red = [f"{run.suite} ({code})" for run, code in zip(runs, codes, strict=True) if code]
     if red and len(runs) > 1:
         _say(f"suites that did not pass, with pytest's exit code: {', '.join(red)}")
@@ -65,13 +73,20 @@ def command(
     return worst(codes)
 
 
-def _run(run: Run, answer: Answer, number: str, full: bool) -> int:
+def _what(run: Run) -> str:
+    if not run.tests:
+        return "what pytest finds"
+    return f"{len(run.tests):,} test file{'s' if len(run.tests) > 1 else ''}"
+
+
+def _run(run: Run, answer: Answer, pytest_args: Sequence[str], full: bool) -> int:
     """Run one suite; its exit code. ``full``: nothing but the selection keeps tests from running."""
-    files = f"{run.files:,} test file{'s' if run.files > 1 else ''}" if run.files else "what pytest finds"
-    where = os.path.relpath(run.folder, answer.root)
-    _say(f"suite {run.suite} ({number}): {files}: {shlex.join(run.command)} in {where}")
-    code = execute(run)
-    if code == NOTHING_COLLECTED and run.ids and full:
+    with tempfile.TemporaryDirectory(prefix="greenline-") as scratch:
+        call = call_of(run, answer, pytest_args, scratch)
+        if call.note:
+            _say(f"suite {run.suite}: {call.note}")
+        code = execute(call)
+    if code == NOTHING_COLLECTED and full and not call.whole:
         _say(f"suite {run.suite}: there is no test to run in the affected files")
         return 0
     return code
