@@ -71,7 +71,9 @@ def test_no_argument_file_when_nothing_is_affected(monorepo: Path) -> None:
 def test_a_terminal_gets_a_table_with_reasons(monorepo: Path) -> None:
     ours, theirs = pty.openpty()
     command = [GREENLINE, "affected", "--base", "main"]
-    subprocess.run(command, cwd=monorepo, stdout=theirs, stderr=subprocess.DEVNULL, check=True, env=os.environ | {"COLUMNS": "200"})
+    subprocess.run(
+        command, cwd=monorepo, stdout=theirs, stderr=subprocess.DEVNULL, check=True, env=os.environ | {"COLUMNS": "200"}
+    )
     os.close(theirs)
     text = os.read(ours, 100_000).decode()
     assert "core/tests/test_money.py" in text
@@ -113,7 +115,9 @@ def test_why_refuses_what_it_does_not_know(monorepo: Path) -> None:
 def test_the_switch_turns_selection_off(monorepo: Path) -> None:
     env = os.environ | {"GREENLINE_SELECTION": "off"}
     command = [GREENLINE, "affected", "--base", "main", "--format", "json"]
-    answer = json.loads(subprocess.run(command, cwd=monorepo, capture_output=True, text=True, check=True, env=env).stdout)
+    answer = json.loads(
+        subprocess.run(command, cwd=monorepo, capture_output=True, text=True, check=True, env=env).stdout
+    )
     assert len(answer["tests"]) == answer["total"] == 14
 
 

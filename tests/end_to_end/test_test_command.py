@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -109,24 +108,46 @@ def test_wrong_use(several: Repository) -> None:
     assert "--head: main is not what is checked out" in done.err
 
 
+@pytest.mark.parametrize("options", ["", "-p no:greenline"])  # with the guest plugin, and without it
 @pytest.mark.parametrize("config", ["", "[tool:pytest]\n"])
-def test_ids_do_not_mislead_pytest_to_another_root(repository: Repository, config: str) -> None:
+def test_pytest_stays_in_its_root(repository: Repository, config: str, options: str) -> None:
     test = "def test_a(here):\n    assert here == 'root'\n"
-    files = {"deep/a/setup.py": "", "deep/a/tests/test_a.py": test, "setup.cfg": config}
+    files = {"deep/a/setup.py": "", "deep/a/tests/test_a.py": f"{test}def test_b(): pass\n", "setup.cfg": config}
     files |= {"conftest.py": FIXTURE.format("root"), "test_top.py": ""}
     repository.commit(files)
     repository.git("checkout", "--quiet", "-b", "topic")
-    repository.write({"deep/a/tests/test_a.py": f"{test}    assert 1\n"})
-    done = greenline_test(repository.root, "--", "-rA")
+    repository.write({"deep/a/tests/test_a.py": f"{test}    assert 1\ndef test_b(): pass\n"})
+    done = greenline_test(repository.root, "--", "-rA", PYTEST_ADDOPTS=options)
     assert (done.code, done.passed) == (0, {"deep/a/tests/test_a.py::test_a"})
+
+
+@pytest.mark.parametrize("options", ["", "-p no:greenline"])
+def test_a_suite_leaves_the_tests_of_those_inside_it(several: Repository, options: str) -> None:
+    web = {"services/web/checks/test_web.py": "def test_web(): pass\n"}
+    several.write({**web, "lib/core.py": "VALUE = 2\n"})
+    for arguments in (["--suite", "."], ["--suite", ".", "--all"]):
+        done = greenline_test(several.root, *arguments, "--", "-rA", PYTEST_ADDOPTS=options)
+        assert (done.code, done.passed) == (0, {"tests/test_root.py::test_root"})
+
+
+def test_a_suite_that_runs_tests_of_one_inside_it(repository: Repository) -> None:
+    files = {
+        "pytest.ini": "[pytest]\ntestpaths = inner/tests\n",
+        "inner/pytest.ini": "[pytest]\ntestpaths = own\n",
+        "inner/tests/test_shared.py": "import os\ndef test_shared(): assert os.path.exists('inner')\n",
+        "inner/own/test_own.py": "import os\ndef test_own(): assert os.path.exists('own')\n",
+    }
+    repository.commit(files)
+    done = greenline_test(repository.root, "--all", "--", "-rA")
+    passed = {"inner/tests/test_shared.py::test_shared", "own/test_own.py::test_own"}
+    assert (done.code, done.passed) == (0, passed)
 
 
 def test_a_suite_has_its_own_command_or_environment(several: Repository, tmp_path: Path) -> None:
     command = script(tmp_path / "my pytest", f'echo "called in $PWD with $*"\nexec "{sys.executable}" -m pytest "$@"')
     several.write(
         {
-            "greenline.yaml": f"suites: [{{name: api, root: services/api, command: ['{command}', -rA]}}]\n",
-            "lib/core.py": "VALUE = 2\n",
+            "greenline.yaml": f"suites: [{{name: api, root: services/api, command: ['{command}', -p, 'no:greenline']}}]\n",
             "services/web/web.py": "VALUE = 2\n",
             "services/web/.venv/.gitignore": "*",
         }
@@ -137,9 +158,10 @@ def test_a_suite_has_its_own_command_or_environment(several: Repository, tmp_pat
     script(own, f'echo "own python"\nexec "{guest()}" "$@"')
     done = greenline_test(several.root, "--base", "topic", "--", "-q")
     assert done.code == 0
-    assert f"called in {several.root}/services/api with -rA -c pytest.ini --rootdir=. -q tests/test_api.py" in done.out
+    called = "with -p no:greenline -c pytest.ini --rootdir=. -q tests/test_api.py"
+    assert f"called in {several.root}/services/api {called}" in done.out
     assert "own python" in done.out
-    assert f"suite api (2 of 3): 1 test file: '{command}' -rA in services/api" in done.err
+    assert f"suite api (2 of 3): 1 test file: '{command}' -p no:greenline in services/api" in done.err
     assert f"suite services/web (3 of 3): 1 test file: {own} -m pytest in services/web" in done.err
 
 
@@ -198,28 +220,25 @@ def test_without_a_git_repository_everything_runs(tmp_path: Path) -> None:
     assert "is not in a git repository" in done.err
 
 
-@pytest.mark.parametrize("requirements", [(), ("pytest==7.0.*",)])
-def test_more_tests_than_a_command_line_takes(repository: Repository, requirements: tuple[str, ...]) -> None:
-    """The limit of a command line is a quarter of the stack's: a small stack makes a short command line too long."""
-    name = "test_" + "n" * 100
-    tests = "".join(f"def {name}_{number}(): assert {{}}\n" for number in range(1300))
+@pytest.mark.parametrize("stack", [2**20, 2**23])
+def test_more_tests_than_a_command_line_takes(repository: Repository, stack: int) -> None:
+    """A command line takes a quarter of the stack's limit: with a small one these tests cannot all be named."""
+    tests = "".join(f"def test_{'n' * 100}_{number}(): assert {{}}\n" for number in range(1300))
     repository.commit({"test_many.py": "def test_other(): pass\n" + tests.replace("{}", "1")})
     repository.git("checkout", "--quiet", "-b", "topic")
     repository.write({"test_many.py": "def test_other(): pass\n" + tests.replace("{}", "2")})
-    home = guest("3.9", *requirements) if requirements else guest()
-    environment = surroundings({"VIRTUAL_ENV": str(home.parents[1])})
-    done = subprocess.run(
-        [GREENLINE, "test", "--", "-q"],
-        cwd=repository.root,
-        env=environment,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_STACK, (2**20, 2**20)),
-        capture_output=True,
-        text=True,
-        check=False,
+    limit = f"import os, resource, sys; resource.setrlimit(resource.RLIMIT_STACK, ({stack}, {stack}))"
+    start = f"{limit}; os.execv(sys.argv[1], sys.argv[1:])"
+    done = call(
+        repository.root,
+        *(sys.executable, "-c", start, GREENLINE, "test", "--", "-q"),
+        VIRTUAL_ENV=str(guest().parents[1]),
+        PYTEST_ADDOPTS="-p no:greenline",
     )
-    assert done.returncode == 0, done.stderr
-    # pytest 7 reads no argument files: there the whole file runs
-    assert ("1301 passed" if requirements and sys.platform == "linux" else "1300 passed") in done.stdout
+    assert done.code == 0
+    whole = stack == 2**20 and sys.platform == "linux"
+    assert ("1301 passed" if whole else "1300 passed") in done.out
+    assert ("all of it runs: its tests cannot be named on a command line" in done.err) == whole
 
 
 def test_an_interrupt_reaches_pytest(several: Repository) -> None:

@@ -9,7 +9,7 @@ from greenline.depgraph import scan
 from greenline.depgraph.embedded import python_of
 from greenline.depgraph.factstore import scan_version
 from greenline.depgraph.graph import Graph
-from greenline.depgraph.resolve import Resolver, absolute, parents
+from greenline.depgraph.resolve import absolute, parents
 
 _KINDS = {
     scan.RUNTIME: "imports it",
@@ -39,7 +39,7 @@ def explain_edge(graph: Graph, importer: int, imported: int, read: Callable[[str
     if source is not None:
         source = python_of(path, source)
         folder = path.rpartition("/")[0]
-        resolver = Resolver(graph.modules())
+        resolver = graph.linker().resolver
         lines = scan.import_lines(source)
         for line, kind, name in sorted(lines, key=lambda each: (each[1] == scan.TYPE_CHECKING, each[0])):
             bare = name[:-2] if name.endswith(".*") and name.strip(".*") else name.rstrip("*")

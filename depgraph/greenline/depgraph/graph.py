@@ -46,6 +46,7 @@ class Graph:
         self.snapshot = snapshot
         self.suites = SuiteIndex(snapshot.suites if suites is None else suites)
         self._cut = cut
+        self._linker: Linker | None = None
         self._count = len(snapshot.paths)
         self._added = sorted(added, key=encode)
         self._ranks = [snapshot.paths.position(path) - 0.5 for path in self._added]
@@ -188,7 +189,12 @@ class Graph:
 
     def linker(self) -> Linker:
         """Links files into this graph."""
-        return Linker(self.layout, self.modules(), self.node, self.suites, self._paths(), self._cut, self.path)
+        if self._linker is None:
+            paths = (self.path(node) for node in range(len(self)))
+            self._linker = Linker(
+                self.layout, self.modules(), self.node, self.suites, paths, self._cut, self.path
+            )
+        return self._linker
 
     def names(self, path: str) -> list[ModuleName]:
         return self.layout.names(path)

@@ -63,20 +63,20 @@ def call_of(run: Run, answer: Answer, options: Sequence[str], scratch: str) -> C
     """
     folder = os.path.join(answer.root, run.root)
     inner = _inner_suites(run, answer)
-    whole = [*run.command, *(f"--ignore={_relative(root, run.root)}" for root in inner or ()), *options]
+    own = [*run.command, *(f"--ignore={_relative(root, run.root)}" for root in inner or ())]
     if inner is not None and (answer.everything or not run.tests):
-        return Call(whole, folder, {}, whole=True)
+        return Call([*own, *options], folder, {}, whole=True)
     if _has_guest(run.command, folder):
         path = os.path.join(scratch, "answer.json")
         with open(path, "w", encoding="utf-8") as file:
             json.dump(_guest_answer(run, answer), file)
-        return Call([*run.command, "--affected", *options], folder, {"GREENLINE_ANSWER": path})
+        return Call([*own, "--affected", *options], folder, {"GREENLINE_ANSWER": path})
     named = [*run.command, *_stay_here(answer.root, run.root), *options, *_ids(run)]
     nameable = not any("[" in test.path or "::" in test.path for test in run.tests)  # pytest sees ids in these
     if nameable and _is_short(named):
         return Call(named, folder, {})
-    note = "the whole suite runs: its tests cannot be named on a command line, and it has no pytest-greenline"
-    return Call(whole, folder, {}, whole=True, note=note)
+    note = "all of it runs: its tests cannot be named on a command line, and its pytest has no pytest-greenline"
+    return Call([*own, *options], folder, {}, whole=True, note=note)
 
 
 def _inner_suites(run: Run, answer: Answer) -> list[str] | None:

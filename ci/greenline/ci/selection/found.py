@@ -11,6 +11,7 @@ class Found:
     seeds:      node → why it may behave differently; its dependents follow from the graph
     direct:     test file → (node ids, or None for the whole file; why)
     suites:     root of a suite → why all of its tests are affected; "" and reason for the whole repository
+    targets_by_line: test file or conftest.py → line → nodes that it names there, as far as it was looked up
     warnings:   why the answer is only a superset, each with the way to a better one
     """
 
@@ -22,6 +23,7 @@ class Found:
         self.suites: dict[str, str] = {}
         self.everything: str | None = None
         self.warnings: list[str] = []
+        self.targets_by_line: dict[str, dict[int, set[int]]] = {}
 
     def seed(self, node: int, why: str) -> None:
         if node >= 0:

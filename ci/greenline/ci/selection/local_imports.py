@@ -12,7 +12,7 @@ from greenline.ci.selection.found import Found
 from greenline.depgraph.affected_items import affected_tests
 from greenline.depgraph.blocks import compare
 from greenline.depgraph.factstore import scan_version
-from greenline.depgraph.resolve import Resolver, absolute
+from greenline.depgraph.resolve import absolute
 from greenline.depgraph.scan import TYPE_CHECKING, import_lines
 from greenline.depgraph.linking import CONFTEST, LOCAL, nearest_conftest
 
@@ -44,7 +44,9 @@ def tests_of(found: Found, node: int, reached: set[int], stops: set[int]) -> tup
     suite = found.graph.suites.suite_of(path)
     edited = _with_edited_imports(found, path, source, reached)
     items = affected_tests(edited, source, *((suite.python_functions, suite.python_classes) if suite else ()))
-    return None if items.whole or items.exported and found.graph.importers(node) else items.node_ids
+    if items.whole or (items.exported and found.graph.importers(node)):
+        return None
+    return items.node_ids or None
 
 
 def _is_local(found: Found, node: int, reached: set[int], stops: set[int]) -> bool:
@@ -83,8 +85,14 @@ def _with_edited_imports(found: Found, path: str, source: bytes, reached: set[in
 
 def _targets_by_line(found: Found, path: str, source: bytes) -> dict[int, set[int]]:
     """Line number → nodes that what is written there means."""
+    if path not in found.targets_by_line:
+        found.targets_by_line[path] = _find_targets(found, path, source)
+    return found.targets_by_line[path]
+
+
+def _find_targets(found: Found, path: str, source: bytes) -> dict[int, set[int]]:
     graph = found.graph
-    resolver = Resolver(graph.modules())
+    resolver = graph.linker().resolver
     folder = path.rpartition("/")[0]
     targets: dict[int, set[int]] = {}
     for line, kind, name in import_lines(source):

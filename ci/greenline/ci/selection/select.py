@@ -20,8 +20,8 @@ from greenline.depgraph.overlay import FileState
 from greenline.depgraph.suites import Suite, is_config_name, read_config
 from greenline.depgraph.workspace import ABSENT
 
-MOST_FILES = 200
-"""Test files with imports in functions to look into for single tests; beyond, whole files are selected."""
+MOST_BYTES = 500_000
+"""Of test files with imports in functions to look into for single tests; of more, whole files are selected."""
 STUBS = (".pyi",)
 NATIVE = (
     ".c",
@@ -171,14 +171,12 @@ def _collect(
     reached_tests = sorted(reached & tests.keys())
     local = [node for node in reached_tests if graph.flags(node) & LOCAL and node not in found.seeds]
     parts = {}
-    if through and 0 < len(local) <= MOST_FILES:
+    if through and local and sum(len(found.opened.read_head(tests[node]) or b"") for node in local) <= MOST_BYTES:
         from greenline.ci.selection import local_imports
 
         parts = {node: local_imports.tests_of(found, node, reached, stops) for node in local}
     for node in reached_tests:
-        node_ids = parts.get(node)
-        if node_ids != ():
-            found.test(tests[node], node_ids, _explain(found, through, node) if through else "")
+        found.test(tests[node], parts.get(node), _explain(found, through, node) if through else "")
     chosen = {path: SelectedTest(path, node_ids, why) for path, (node_ids, why) in found.direct.items()}
     for suite, why in _affected_suites(found, reached):
         for path in tests.values():

@@ -7,7 +7,7 @@ import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from typing import NamedTuple
 
 import click
 
@@ -36,8 +36,8 @@ def command(
     """Run the tests that the change can break.
 
     Each suite with an affected test is one call of pytest, in the suite's root and with its own interpreter
-    or command. PYTEST_ARGS are options for pytest; tests that they name are added. The exit code is pytest's:
-    1 if a test failed in any suite, else the first that is not 0. It is 0 where no test is affected.
+    or command. PYTEST_ARGS are options for all of them. The exit code is pytest's: 1 if a test failed in any
+    suite, else the first that is not 0; and 0 where no test is affected.
     """
     start = time.monotonic()
     workspace = _workspace()
@@ -53,40 +53,47 @@ def command(
         _say("no test is affected")
         return 0
     config = configuration.load(answer.root, workspace.cache if workspace else None)
-    full = keep_all((*pytest_args, *shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))))
+    options = _Options(pytest_args, keep_all((*pytest_args, *shlex.split(os.environ.get("PYTEST_ADDOPTS", "")))))
     proof = None
-    if workspace and answer.everything and full and not suite:
+    if workspace and answer.everything and options.keep_all and not suite:
         proof = last_green.provable(workspace, config)
-    runs = runs_of(answer, config)
+    code = _run_all(runs_of(answer, config), answer, options)
+    if workspace and proof and not code and last_green.provable(workspace, config, untracked=False) == proof:
+        last_green.record(workspace, proof)
+        _say(f"recorded {proof[:7]} as last green")
+    return code
+
+
+class _Options(NamedTuple):
+    """PYTEST_ARGS. ``keep_all``: neither they nor $PYTEST_ADDOPTS keep tests from running."""
+
+    pytest_args: tuple[str, ...]
+    keep_all: bool
+
+
+def _run_all(runs: list[Run], answer: Answer, options: _Options) -> int:
+    """Run the suites one after the other; the exit code of all."""
     codes = []
     for number, run in enumerate(runs, 1):
-        _say(
-            f"suite {run.suite} ({number} of {len(runs)}): {_what(run)}, {shlex.join(run.command)} in {run.root or '.'}"
-        )
-        codes.append(_run(run, answer, pytest_args, full))
+        count = len(run.tests)
+        files = f"{count:,} test file{'s' if count > 1 else ''}" if count else "what pytest finds"
+        how = f"{shlex.join(run.command)} in {run.root or '.'}"
+        _say(f"suite {run.suite} ({number} of {len(runs)}): {files}: {how}")
+        codes.append(_run(run, answer, options))
     red = [f"{run.suite} ({code})" for run, code in zip(runs, codes, strict=True) if code]
     if red and len(runs) > 1:
         _say(f"suites that did not pass, with pytest's exit code: {', '.join(red)}")
-    if workspace and proof and not red and last_green.provable(workspace, config, untracked=False) == proof:
-        last_green.record(workspace, proof)
-        _say(f"recorded {proof[:7]} as last green")
     return worst(codes)
 
 
-def _what(run: Run) -> str:
-    if not run.tests:
-        return "what pytest finds"
-    return f"{len(run.tests):,} test file{'s' if len(run.tests) > 1 else ''}"
-
-
-def _run(run: Run, answer: Answer, pytest_args: Sequence[str], full: bool) -> int:
-    """Run one suite; its exit code. ``full``: nothing but the selection keeps tests from running."""
+def _run(run: Run, answer: Answer, options: _Options) -> int:
+    """Run one suite; its exit code."""
     with tempfile.TemporaryDirectory(prefix="greenline-") as scratch:
-        call = call_of(run, answer, pytest_args, scratch)
+        call = call_of(run, answer, options.pytest_args, scratch)
         if call.note:
             _say(f"suite {run.suite}: {call.note}")
         code = execute(call)
-    if code == NOTHING_COLLECTED and full and not call.whole:
+    if code == NOTHING_COLLECTED and options.keep_all and not call.whole:
         _say(f"suite {run.suite}: there is no test to run in the affected files")
         return 0
     return code
