@@ -182,7 +182,7 @@ def write_base(case: Case, folder: Path) -> str:
     shell(case.before, folder)
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message=base")
-    return git(folder, "rev-parse", "HEAD").strip()
+    return (folder / ".git" / "refs" / "heads" / "main").read_text().strip()
 
 
 def write_change(case: Case, folder: Path, base: str, between: Callable[[], None] = lambda: None) -> Path:

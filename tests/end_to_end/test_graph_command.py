@@ -11,9 +11,9 @@ from typing import Any
 
 import networkx
 import pytest
-
 from calls import GREENLINE, Call, call, surroundings
 from conftest import Repository
+
 from greenline.tools.cli import main
 
 TESTS = 6
@@ -34,6 +34,10 @@ SHOP = {
 }
 
 
+Run = Callable[..., Call]
+Answer = Callable[..., dict[str, Any]]
+
+
 @pytest.fixture
 def shop(repository: Repository) -> Repository:
     repository.commit(SHOP)
@@ -42,19 +46,37 @@ def shop(repository: Repository) -> Repository:
     return repository
 
 
-def graph(where: Repository, *arguments: object, **environment: str) -> Call:
-    return call(where.root, GREENLINE, "graph", *arguments, **environment)
+@pytest.fixture
+def run(repository: Repository, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Run:
+    """`greenline` in the repository, in this process, which is fast."""
+
+    def called(*arguments: object) -> Call:
+        code = main.run(list(map(str, arguments)))
+        out, err = capfdbinary.readouterr()
+        return Call(code, out.decode("utf-8", "surrogateescape"), err.decode())
+
+    monkeypatch.chdir(repository.root)
+    return called
 
 
-def answer(where: Repository, *arguments: object) -> dict[str, Any]:
-    done = graph(where, *arguments, "--format", "json")
-    assert done.code == 0, done.err
-    found: dict[str, Any] = json.loads(done.out)
-    return found
+@pytest.fixture
+def graph(run: Run) -> Run:
+    return lambda *arguments: run("graph", *arguments)
 
 
-def test_cycles(shop: Repository) -> None:
-    done = graph(shop, "cycles")
+@pytest.fixture
+def answer(graph: Run) -> Answer:
+    def asked(*arguments: object) -> dict[str, Any]:
+        done = graph(*arguments, "--format", "json")
+        assert done.code == 0, done.err
+        found: dict[str, Any] = json.loads(done.out)
+        return found
+
+    return asked
+
+
+def test_cycles(shop: Repository, graph: Run, answer: Answer) -> None:
+    done = graph("cycles")
     assert done.code == 0
     first, second, rest = done.out.split("\n\n")
     assert rest == ""
@@ -72,7 +94,7 @@ def test_cycles(shop: Repository) -> None:
     ]
     assert done.err.splitlines()[-1] == f"1 cycle at import, 1 through imports in functions; {len(SHOP)} files"
 
-    (told,) = answer(shop, "cycles", "--top", 1)["cycles"]
+    (told,) = answer("cycles", "--top", 1)["cycles"]
     assert told["modules"] == ["shop/order.py", "shop/stock.py"]
     assert told["chain"][0] == {
         "importer": "shop/order.py",
@@ -83,21 +105,21 @@ def test_cycles(shop: Repository) -> None:
     }
 
 
-def test_a_cycle_is_gone_when_its_break_is_followed(shop: Repository) -> None:
+def test_a_cycle_is_gone_when_its_break_is_followed(shop: Repository, answer: Answer) -> None:
     """In the work tree: nothing needs to be committed."""
-    told = answer(shop, "cycles")["cycles"]
+    told = answer("cycles")["cycles"]
     for step in told[0]["breaks"]:
         file = shop.root / step["importer"]
         lines = file.read_text().splitlines(keepends=True)
         lines[step["line"] - 1] = "\n"
         file.write_text("".join(lines))
-    left = answer(shop, "cycles")["cycles"]
+    left = answer("cycles")["cycles"]
     assert [each["modules"] for each in left] == [["shop/cart.py", "shop/order.py"]]
     assert not left[0]["at_import"]
 
 
-def test_hubs(shop: Repository) -> None:
-    done = graph(shop, "hubs", "--top", 4)
+def test_hubs(shop: Repository, graph: Run) -> None:
+    done = graph("hubs", "--top", 4)
     assert done.out.splitlines() == [
         "  tests   share  importers  module",
         f"{TESTS + 1:7} 100.0 %          2  shop/report.py",
@@ -108,27 +130,27 @@ def test_hubs(shop: Repository) -> None:
     assert "7 test files" in done.err
 
 
-def test_hubs_count_what_affected_selects(shop: Repository) -> None:
+def test_hubs_count_what_affected_selects(shop: Repository, run: Run, answer: Answer) -> None:
     """For each module in turn: edit it, and ask which tests are affected."""
-    counted = {hub["path"]: hub["tests"] for hub in answer(shop, "hubs", "--top", 100)["hubs"]}
+    counted = {hub["path"]: hub["tests"] for hub in answer("hubs", "--top", 100)["hubs"]}
     for path in (path for path in SHOP if path.startswith("shop/")):
         file = shop.root / path
         before = file.read_text()
         file.write_text(before + "edited = 1\n")
-        done = call(shop.root, GREENLINE, "affected", "--base", "HEAD")
+        done = run("affected", "--base", "HEAD")
         file.write_text(before)
         assert len(done.out.splitlines()) == counted.get(path, 0), path
 
 
-def test_imports_only(shop: Repository) -> None:
-    paths = {hub["path"] for hub in answer(shop, "hubs", "--top", 100)["hubs"]}
+def test_imports_only(shop: Repository, answer: Answer) -> None:
+    paths = {hub["path"] for hub in answer("hubs", "--top", 100)["hubs"]}
     assert "shop/secret.py" in paths
-    paths = {hub["path"] for hub in answer(shop, "hubs", "--top", 100, "--imports")["hubs"]}
+    paths = {hub["path"] for hub in answer("hubs", "--top", 100, "--imports")["hubs"]}
     assert "shop/names.py" in paths and "shop/secret.py" not in paths
 
 
-def test_cost_says_what_is_won_when_the_import_goes(shop: Repository) -> None:
-    before = answer(shop, "cost", "--commits", 10)
+def test_cost_says_what_is_won_when_the_import_goes(shop: Repository, answer: Answer) -> None:
+    before = answer("cost", "--commits", 10)
     assert before["total"] == 3 * (TESTS + 1)  # three commits edited plot.py
     assert before["limit"] == 0
     all_of_it, most_of_it = before["cuts"][:2]
@@ -140,19 +162,19 @@ def test_cost_says_what_is_won_when_the_import_goes(shop: Repository) -> None:
 
     core = SHOP["shop/core.py"].replace("from shop", "from typing import TYPE_CHECKING\nif TYPE_CHECKING: from shop")
     shop.write({"shop/core.py": "from __future__ import annotations\n" + core})
-    assert answer(shop, "cost", "--commits", 10)["total"] == before["total"] - most_of_it["spares"]
+    assert answer("cost", "--commits", 10)["total"] == before["total"] - most_of_it["spares"]
 
 
-def test_what_cost_weighs_with(shop: Repository) -> None:
-    plain = answer(shop, "cost")  # three commits are too few
+def test_what_cost_weighs_with(shop: Repository, graph: Run, answer: Answer) -> None:
+    plain = answer("cost")  # three commits are too few
     assert plain["changes"] == len(SHOP)
-    assert answer(shop, "cost", "--commits", 0) == {**plain, "weighed": "a change of each module"}
-    assert answer(shop, "cost", "--since", "HEAD~2")["changes"] == 2
-    assert answer(shop, "cost", "--commits", 1)["changes"] == 1
-    done = graph(shop, "cost", "--since", "HEAD~2")
+    assert answer("cost", "--commits", 0) == {**plain, "weighed": "a change of each module"}
+    assert answer("cost", "--since", "HEAD~2")["changes"] == 2
+    assert answer("cost", "--commits", 1)["changes"] == 1
+    done = graph("cost", "--since", "HEAD~2")
     assert "2 recent commits" in done.err and "proven" in done.err
     assert " 85.71 %  shop/core.py:1 → shop/report.py\n          from shop.report import Report\n" in done.out
-    done = graph(shop, "cost", "--since", "nowhere")
+    done = graph("cost", "--since", "nowhere")
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith("greenline: --since: git knows no commit 'nowhere'\n")
 
@@ -167,14 +189,16 @@ def test_what_cost_weighs_with(shop: Repository) -> None:
         ("shop/__init__.py", "from shop.report import Report\n", "only passed on from here"),
     ],
 )
-def test_advice_follows_from_the_file(repository: Repository, importer: str, text: str, says: str) -> None:
+def test_advice_follows_from_the_file(
+    repository: Repository, importer: str, text: str, says: str, answer: Answer
+) -> None:
     repository.commit({**SHOP, "shop/core.py": "", "tests/test_report.py": "", importer: text})
-    cuts = answer(repository, "cost")["cuts"]
+    cuts = answer("cost")["cuts"]
     assert says in next(cut["advice"] for cut in cuts if cut["importer"] == importer)
 
 
-def test_export(shop: Repository, tmp_path: Path) -> None:
-    data = answer(shop, "export")
+def test_export(shop: Repository, tmp_path: Path, graph: Run, answer: Answer) -> None:
+    data = answer("export")
     whole = networkx.node_link_graph(data, edges="edges")
     assert set(whole) == set(SHOP)
     assert whole.nodes["tests/test_0.py"]["test"] and not whole.nodes["shop/core.py"]["test"]
@@ -185,13 +209,13 @@ def test_export(shop: Repository, tmp_path: Path) -> None:
     assert whole.edges["shop/names.py", "shop/secret.py"]["kind"] == "named"
 
     file = tmp_path / "graph.xml"
-    done = graph(shop, "export", "--format", "graphml", "-o", file)
+    done = graph("export", "--format", "graphml", "-o", file)
     assert (done.code, done.out) == (0, "")
     read = networkx.read_graphml(file)
     assert dict(read.nodes.data()) == dict(whole.nodes.data())
     assert sorted(read.edges.data()) == sorted(whole.edges.data())
 
-    dot = graph(shop, "export", "--format", "dot", "shop/order.py", "shop.cart", "shop/st*.py").out.splitlines()
+    dot = graph("export", "--format", "dot", "shop/order.py", "shop.cart", "shop/st*.py").out.splitlines()
     assert dot[0] == "digraph {" and dot[-1] == "}"
     assert [line.strip() for line in dot if "->" in line] == [
         '"shop/cart.py" -> "shop/order.py" [style=dashed];',
@@ -200,11 +224,11 @@ def test_export(shop: Repository, tmp_path: Path) -> None:
         '"shop/stock.py" -> "shop/order.py";',
     ]
 
-    folded = networkx.node_link_graph(answer(shop, "export", "--depth", 1), edges="edges")
+    folded = networkx.node_link_graph(answer("export", "--depth", 1), edges="edges")
     assert list(folded.edges.data()) == [("tests", "shop", {"imports": TESTS + 2})]
 
     for arguments in (["nothing/here"], ["-o", tmp_path / "no" / "folder"]):
-        done = graph(shop, "export", *arguments)
+        done = graph("export", *arguments)
         assert (done.code, done.out) == (2, "")
         assert done.err.splitlines()[-2 if arguments[0] != "-o" else -1].startswith("greenline: ")
 
@@ -215,49 +239,30 @@ COMMANDS += [["export", "--format", form] for form in ("json", "dot", "graphml")
 
 @pytest.mark.parametrize("name", ["cycles", "hubs", "cost", "export"])
 def test_the_same_input_gives_the_same_output(shop: Repository, name: str) -> None:
-    first, second = (graph(shop, name, PYTHONHASHSEED=seed) for seed in ("1", "2"))
+    first, second = (call(shop.root, GREENLINE, "graph", name, PYTHONHASHSEED=seed) for seed in ("1", "2"))
     assert first.code == 0 and first.out
     assert first.out == second.out
 
 
-@pytest.fixture
-def run(
-    repository: Repository, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
-) -> Callable[[list[str]], Call]:
-    """`greenline graph` in this process, which is fast."""
-
-    def called(arguments: list[str]) -> Call:
-        code = main.run(["graph", *arguments])
-        out, err = capfdbinary.readouterr()
-        return Call(code, out.decode("utf-8", "surrogateescape"), err.decode())
-
-    monkeypatch.chdir(repository.root)
-    return called
-
-
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_a_repository_without_python(
-    repository: Repository, run: Callable[[list[str]], Call], command: list[str]
-) -> None:
+def test_a_repository_without_python(repository: Repository, graph: Run, command: list[str]) -> None:
     repository.commit({"README": ""})
-    done = run(command)
+    done = graph(*command)
     assert done.code == 0, done.err
     if "json" in command:
         assert not any(json.loads(done.out).get(key) for key in ("cycles", "hubs", "cuts", "nodes", "edges"))
 
 
-def test_no_commit_and_no_repository(
-    run: Callable[[list[str]], Call], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_no_commit_and_no_repository(graph: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for folder, says in ((Path(), "no commit yet"), (tmp_path, "not in a git repository")):
         monkeypatch.chdir(folder)
         for name in ("cycles", "hubs", "cost", "export"):
-            done = run([name])
+            done = graph(name)
             assert (done.code, done.out) == (2, "")
             assert says in done.err and "Traceback" not in done.err
 
 
-def test_odd_files_do_no_harm(repository: Repository, run: Callable[[list[str]], Call]) -> None:
+def test_odd_files_do_no_harm(repository: Repository, graph: Run) -> None:
     files = {"broken.py": "import shop.core\ndef (\n", "a b.py": "import broken\n", "größe.py": "import broken\n"}
     repository.commit({**SHOP, **files, "tests/test_broken.py": "import broken\n"})
     (repository.root / "link.py").symlink_to("shop/core.py")
@@ -265,31 +270,31 @@ def test_odd_files_do_no_harm(repository: Repository, run: Callable[[list[str]],
         file.write(b"import shop.core\n")
     for _ in range(2):  # untracked, then committed
         for command in COMMANDS:
-            done = run(command)
+            done = graph(*command)
             assert done.code == 0, done.err
-        nodes = json.loads(run(["export"]).out)["nodes"]
+        nodes = json.loads(graph("export").out)["nodes"]
         assert {"id": 'caf\udce9 "x\\.py', "test": False} in nodes
-        assert '"caf\udce9 \\"x\\\\.py" -> "shop/core.py";' in run(["export", "--format", "dot"]).out
-        assert networkx.parse_graphml(run(["export", "--format", "graphml"]).out).has_edge("link.py", "shop/core.py")
+        assert '"caf\udce9 \\"x\\\\.py" -> "shop/core.py";' in graph("export", "--format", "dot").out
+        assert len(networkx.parse_graphml(graph("export", "--format", "graphml").out)) == len(nodes)
         repository.commit()
 
 
 def test_a_table_fits_its_terminal(shop: Repository) -> None:
-    main, other = os.openpty()
+    terminal, other = os.openpty()
     try:
         with subprocess.Popen(
             [GREENLINE, "graph", "cost"], cwd=shop.root, stdout=other, env=surroundings({"COLUMNS": "60"})
         ) as process:
             os.close(other)
             text = b""
-            while part := _read(main):
+            while part := _read(terminal):
                 text += part
         lines = text.decode().splitlines()
         assert process.returncode == 0
         assert max(map(len, lines)) == 60
         assert any(line.endswith("…") for line in lines)
     finally:
-        os.close(main)
+        os.close(terminal)
 
 
 def _read(terminal: int) -> bytes:

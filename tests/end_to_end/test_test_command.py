@@ -26,7 +26,7 @@ REPOSITORY = {
     "services/api/tests/test_api.py": """
 import os
 from lib.core import VALUE
-def test_api(here): assert here == 'api' and os.path.exists('pytest.ini')
+def test_api(here): assert here == 'api' and os.path.exists('pytest.ini') and 'GREENLINE_ANSWER' not in os.environ
 """,
     "services/web/pytest.ini": "[pytest]\ntestpaths = checks\npythonpath = .\n",
     "services/web/web.py": "VALUE = 1\n",
@@ -88,11 +88,15 @@ def test_single_tests_options_and_one_suite(several: Repository) -> None:
     assert greenline_test(several.root, *options, "-k", "one").code == pytest.ExitCode.NO_TESTS_COLLECTED
 
 
-def test_an_affected_file_without_tests_is_fine(several: Repository) -> None:
+@pytest.mark.parametrize("guest_plugin", [True, False])
+def test_an_affected_file_without_tests_is_fine(several: Repository, guest_plugin: bool) -> None:
+    if not guest_plugin:
+        several.commit({"pytest.ini": "[pytest]\naddopts = -p no:greenline\n"})
     several.write({"tests/test_helper.py": "import lib.core\n"})
-    done = greenline_test(several.root)
+    done = greenline_test(several.root, "--base", "topic")
     assert done.code == 0
-    assert "suite .: there is no test to run in the affected files" in done.err
+    said = "no test is affected" if guest_plugin else "suite .: there is no test to run in the affected files"
+    assert said in done.out + done.err
 
 
 def test_wrong_use(several: Repository) -> None:
@@ -121,13 +125,12 @@ def test_pytest_stays_in_its_root(repository: Repository, config: str, options: 
     assert (done.code, done.passed) == (0, {"deep/a/tests/test_a.py::test_a"})
 
 
-@pytest.mark.parametrize("options", ["", "-p no:greenline"])
-def test_a_suite_leaves_the_tests_of_those_inside_it(several: Repository, options: str) -> None:
+@pytest.mark.parametrize(("arguments", "options"), [([], ""), ([], "-p no:greenline"), (["--all"], "")])
+def test_a_suite_leaves_the_tests_of_those_inside_it(several: Repository, arguments: list[str], options: str) -> None:
     web = {"services/web/checks/test_web.py": "def test_web(): pass\n"}
     several.write({**web, "lib/core.py": "VALUE = 2\n"})
-    for arguments in (["--suite", "."], ["--suite", ".", "--all"]):
-        done = greenline_test(several.root, *arguments, "--", "-rA", PYTEST_ADDOPTS=options)
-        assert (done.code, done.passed) == (0, {"tests/test_root.py::test_root"})
+    done = greenline_test(several.root, "--suite", ".", *arguments, "--", "-rA", PYTEST_ADDOPTS=options)
+    assert (done.code, done.passed) == (0, {"tests/test_root.py::test_root"})
 
 
 def test_a_suite_that_runs_tests_of_one_inside_it(repository: Repository) -> None:
@@ -147,7 +150,7 @@ def test_a_suite_has_its_own_command_or_environment(several: Repository, tmp_pat
     command = script(tmp_path / "my pytest", f'echo "called in $PWD with $*"\nexec "{sys.executable}" -m pytest "$@"')
     several.write(
         {
-            "greenline.yaml": f"suites: [{{name: api, root: services/api, command: ['{command}', -p, 'no:greenline']}}]\n",
+            "greenline.yaml": f"suites: [{{name: api, root: services/api, command: ['{command}', -pno:greenline]}}]\n",
             "services/web/web.py": "VALUE = 2\n",
             "services/web/.venv/.gitignore": "*",
         }
@@ -158,10 +161,10 @@ def test_a_suite_has_its_own_command_or_environment(several: Repository, tmp_pat
     script(own, f'echo "own python"\nexec "{guest()}" "$@"')
     done = greenline_test(several.root, "--base", "topic", "--", "-q")
     assert done.code == 0
-    called = "with -p no:greenline -c pytest.ini --rootdir=. -q tests/test_api.py"
+    called = "with -pno:greenline -c pytest.ini --rootdir=. -q tests/test_api.py"
     assert f"called in {several.root}/services/api {called}" in done.out
     assert "own python" in done.out
-    assert f"suite api (2 of 3): 1 test file: '{command}' -p no:greenline in services/api" in done.err
+    assert f"suite api (2 of 3): 1 test file: '{command}' -pno:greenline in services/api" in done.err
     assert f"suite services/web (3 of 3): 1 test file: {own} -m pytest in services/web" in done.err
 
 
@@ -186,30 +189,23 @@ def test_every_test_and_the_record_of_the_last_green_commit(several: Repository)
 
 
 @pytest.mark.parametrize(
-    ("branch", "edit", "options"),
+    ("branch", "edit", "options", "addopts"),
     [
-        ("topic", "", ["--all"]),
-        ("main", "lib/core.py", ["--all"]),
-        ("main", "new.txt", ["--all"]),
-        ("main", "", ["--all", "--suite", "."]),
-        ("main", "", ["--all", "--", "-k", "test_root"]),
+        ("topic", "", [], ""),
+        ("main", "lib/core.py", [], ""),
+        ("main", "new.txt", [], ""),
+        ("main", "", ["--", "-k", "test_root"], ""),
+        ("main", "", [], "--deselect tests/test_root.py::test_other"),
     ],
 )
 def test_less_than_a_full_green_run_is_not_recorded(
-    repository: Repository, branch: str, edit: str, options: list[str]
+    repository: Repository, branch: str, edit: str, options: list[str], addopts: str
 ) -> None:
-    files = {path: text for path, text in REPOSITORY.items() if not path.startswith("services")}
-    repository.commit(files)
+    repository.commit({path: text for path, text in REPOSITORY.items() if not path.startswith("services")})
     repository.git("checkout", "--quiet", "-B", branch)
     if edit:
         repository.write({edit: "VALUE = 5\n"})
-    assert greenline_test(repository.root, *options).code == 0
-    assert repository.git("for-each-ref", LAST_GREEN) == ""
-
-
-def test_pytests_own_options_in_the_environment_count(repository: Repository) -> None:
-    repository.commit({"tests/test_a.py": "def test_a(): pass\ndef test_b(): assert 0\n"})
-    assert greenline_test(repository.root, PYTEST_ADDOPTS="--deselect tests/test_a.py::test_b").code == 0
+    assert greenline_test(repository.root, "--all", *options, PYTEST_ADDOPTS=addopts).code == 0
     assert repository.git("for-each-ref", LAST_GREEN) == ""
 
 

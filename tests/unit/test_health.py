@@ -6,10 +6,10 @@ from unittest import mock
 
 import networkx
 import pytest
+from conftest import Repository
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import Repository
 from greenline.depgraph import health, workspace
 from greenline.depgraph.config import load
 from greenline.depgraph.health import IMPORT, LAZY, CodeGraph

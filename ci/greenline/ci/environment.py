@@ -57,6 +57,8 @@ def find_base(
 
 
 def _given(workspace: Workspace, ref: str, how: str, exact: bool, head: str) -> Base:
+    if not ref.strip():
+        raise GreenlineError(f"{how.rstrip()} names no commit: it is empty", "is a variable not set?")
     commit = workspace.resolve(ref)
     if commit is None:
         if workspace.resolve(head) is None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from greenline.depgraph.errors import ConfigError, Problem
 from greenline.depgraph.globs import matcher as matcher
+from greenline.depgraph.workspace import read_regular
 
 if TYPE_CHECKING:
     import yaml
@@ -100,8 +101,7 @@ def load(root: str | os.PathLike[str], cache_dir: str | os.PathLike[str] | None 
     """
     path = os.path.join(root, FILE)
     try:
-        with open(path, "rb") as file:
-            data = file.read()
+        data = read_regular(path)
     except FileNotFoundError:
         if os.path.lexists(path):
             raise _unusable(

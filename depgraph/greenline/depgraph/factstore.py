@@ -8,7 +8,6 @@ of all but plain Python files have a prefix.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, cast
 

@@ -8,7 +8,6 @@ reach it.
 from __future__ import annotations
 
 import ast
-import heapq
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -17,8 +16,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from greenline.depgraph import scan
 from greenline.depgraph.embedded import python_of
 from greenline.depgraph.factstore import FactStore, Job, scan_version
-from greenline.depgraph.index import SYMLINK, Opened
+from greenline.depgraph.index import Opened
 from greenline.depgraph.linking import TEST
+from greenline.depgraph.overlay import SYMLINK
 from greenline.depgraph.resolve import Resolver, absolute, parents
 from greenline.depgraph.scan import Facts
 from greenline.depgraph.workspace import ABSENT
@@ -127,12 +127,14 @@ class Names:
             name = name[:-2] if name.strip(".*") else name[:-1]
         for each in absolute(name, self.layout.package_of(path)):
             if kind == scan.PREFIX:
-                found = self.numbers(self._resolver.below(each, folder))
-                yield found, found
-                continue
-            yield self.numbers(self._meant(each, folder)), self.numbers(self._resolver.targets(each, folder))
+                reached = self._resolver.below(each, folder)
+                own = reached[len(self._resolver.targets(each.rpartition(".")[0], folder)) :]
+            else:
+                reached = self._resolver.targets(each, folder)
+                own = self._meant(each, folder)
+            yield self.numbers(own), self.numbers(reached)
 
-    def _meant(self, name: str, folder: str) -> Sequence[int]:
+    def _meant(self, name: str, folder: str) -> Nodes:
         """What the last known part of a dotted name adds to those before it."""
         found, parent = self._resolver.targets(name, folder), name.rpartition(".")[0]
         own = found[len(self._resolver.targets(parent, folder)) :]
@@ -402,30 +404,15 @@ def _way(edges: Mapping[int, Iterable[int]], start: int, goal: int, most: int) -
 
 
 def feedback(inner: Mapping[int, Collection[int]]) -> list[tuple[int, int]]:
-    """Edges without which the graph has no cycle, by the greedy order of Eades, Lin and Smyth.
+    """Edges without which the graph has no cycle: those that run backwards in a good order of the nodes.
 
-    The order puts first what has no importers left, else what imports most and is imported least; edges that run
-    backwards go, unless the rest leaves no way back.
+    The order is a depth-first one, improved by moving single nodes. Of its backward edges stay those that the rest
+    leaves no way back for: each of the answer is needed, but there may be an answer with fewer.
     """
-    importers: dict[int, list[int]] = {node: [] for node in inner}
-    for node, targets in inner.items():
-        for target in targets:
-            importers[target].append(node)
-    out = {node: len(targets) for node, targets in inner.items()}
-    into = {node: len(nodes) for node, nodes in importers.items()}
-    queue = [(into[node] > 0, into[node] - out[node], node) for node in inner]
-    heapq.heapify(queue)
-    position: dict[int, int] = {}
-    while queue:
-        *key, node = heapq.heappop(queue)
-        if node in position or key != [into[node] > 0, into[node] - out[node]]:
-            continue
-        position[node] = len(position)
-        for left, others in ((into, inner[node]), (out, importers[node])):
-            for other in others:
-                if other not in position:
-                    left[other] -= 1
-                    heapq.heappush(queue, (into[other] > 0, into[other] - out[other], other))
+    import networkx
+
+    order = list(networkx.dfs_postorder_nodes(networkx.DiGraph(inner)))[::-1]
+    position = _sift(inner, order)
     kept = {node: {each for each in inner[node] if position[each] > position[node]} for node in inner}
     found = []
     for node in sorted(inner):
@@ -435,6 +422,30 @@ def feedback(inner: Mapping[int, Collection[int]]) -> list[tuple[int, int]]:
             else:
                 kept[node].add(target)
     return found
+
+
+def _sift(inner: Mapping[int, Collection[int]], order: list[int], sweeps: int = 5) -> dict[int, int]:
+    """Move each node to where the fewest of its edges run backwards, again and again; gives the positions."""
+    importers: dict[int, list[int]] = {node: [] for node in order}
+    for node in order:
+        for target in inner[node]:
+            importers[target].append(node)
+    position = {node: at for at, node in enumerate(order)}
+    for _ in range(sweeps):
+        for node in list(order):
+            here, best = position[node], 0
+            # Placed first, the edges of all importers run backwards; each importer that it is placed after saves one.
+            backward = fewest = len(importers[node])
+            steps = [(position[each], -1) for each in importers[node]] + [(position[each], 1) for each in inner[node]]
+            for at, step in sorted([(here, 0), *steps]):
+                backward += step
+                if backward < fewest or (backward == fewest and at == here):
+                    fewest, best = backward, at if at >= here else at + 1
+            if best != here:
+                order.insert(best, order.pop(here))
+                for at in range(min(here, best), max(here, best) + 1):
+                    position[order[at]] = at
+    return position
 
 
 # -- cost ----------------------------------------------------------------------------------------------------

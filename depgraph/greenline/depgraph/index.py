@@ -37,6 +37,7 @@ from greenline.depgraph.workspace import (
     Workspace,
     finish,
     parse_raw,
+    read_regular,
 )
 
 NEW_ANCHOR_SHARE = 0.05  # of the snapshot's files, and
@@ -130,8 +131,8 @@ def list_tests(root: str, paths: Sequence[str], config: Config) -> tuple[list[st
     configs = {}
     for path in present:
         if is_config_name(path):
-            with contextlib.suppress(OSError), open(os.path.join(root, path), "rb") as file:
-                configs[path] = file.read()
+            with contextlib.suppress(OSError):
+                configs[path] = read_regular(os.path.join(root, path))
     suites = find_suites(configs, _declared(config), errors)
     index = SuiteIndex(suites, present)
     tests = [path for path in present if index.is_test_file(path) and _holds_tests(root, path, index)]
@@ -139,9 +140,11 @@ def list_tests(root: str, paths: Sequence[str], config: Config) -> tuple[list[st
 
 
 def _holds_tests(root: str, path: str, index: SuiteIndex) -> bool:
+    target = os.path.join(root, path)
+    if not index.only_doctests(path):
+        return os.path.isfile(target)
     try:
-        with open(os.path.join(root, path), "rb") as file:
-            return not index.only_doctests(path) or b">>>" in file.read()
+        return b">>>" in read_regular(target)
     except OSError:
         return False
 

@@ -131,7 +131,6 @@ _COMMAND = re.compile(rb"""\n["']([\w.-]+)(?=["' ])""")
 _PYTEST_MARK = re.compile(rb"\bmark\s*\.\s*(\w+)")
 _OS_STARTS = re.compile(rb"os\.(?:system|popen|exec|spawn|posix_spawn)")
 _IMPORTS_BY_PATH = re.compile(rb"spec_from_file_location|SourceFileLoader|run_path")
-_READS_SOURCE = re.compile(rb"getsource|findsource|getcomments|linecache")
 
 
 def _starts_processes(code: bytes, imported: str) -> bool:
@@ -152,7 +151,7 @@ def _flags(views: Views, imported: str) -> int:
     code, hints = views.code, views.hints
     inspects = "inspect" in imported
     flags = 0
-    if (inspects or "linecache" in imported) and _READS_SOURCE.search(code):
+    if "linecache" in imported or (inspects and (b"getsource" in code or b"getcomments" in code)):
         flags |= Facts.READS_SOURCE
     if b"__doc__" in hints or "doctest" in imported or (inspects and b"getdoc" in code):
         flags |= Facts.READS_DOCS

@@ -53,6 +53,7 @@ def _verbose(pattern: str) -> re.Pattern[bytes]:
 
 _HASH = ord("#")
 _NOT_AFTER_DOCSTRING = (b")", b"]", b"}", b",", b".", b"%", b"+")
+_WORD_WITH_DOT = re.compile(rb"""\n["'][\w:\x80-\xff]*\.[\w.:\x80-\xff]*["']""")
 _NEIGHBOURS = re.compile(rb'"(?=[ \t\f\n]*[rbufRBUF]{0,2}")')
 _FIELD = re.compile(rb"""\{[^{}"'\n]*+["'][^{}\n]*+\}""")
 _CODE_IMPORT = _verbose(r"""[\n;:"'][ \t]*((?:from[ \t]+[\w.]+[ \t]+)?import\b(?:[ \t]*\([^)]*\)|[ \t]+[^\n;"'\\]*))""")
@@ -80,7 +81,8 @@ def views_of_code(source: bytes, code: Code, other_words: bool) -> Views:
     fields = _FIELD.findall(strings)
     if fields:
         strings += b"\n".join(fields).replace(b'"', b'"\n"').replace(b"'", b"'\n'")
-    strings += b"".join(_concatenated(text, parts))
+    if _WORD_WITH_DOT.search(strings) or b"-m" in strings:
+        strings += b"".join(_concatenated(text, parts))
     scripts = _scripts(parts) if b"import" in strings else b""
     return Views(source, text, strings, scripts, set(_HINT.findall(text)), other_words)
 
@@ -109,8 +111,9 @@ def _content(token: bytes) -> bytes:
 def _scripts(parts: list[bytes]) -> bytes:
     """The import statements in strings that may be run: in all but docstrings."""
     found: list[bytes] = []
-    for index, token in enumerate(parts):
-        if index % 2 and b"import" in token and token[0] != _HASH and not _is_docstring(parts, index):
+    for number in [number for number, token in enumerate(parts[1::2]) if b"import" in token]:
+        token = parts[2 * number + 1]
+        if token[0] != _HASH and not _is_docstring(parts, 2 * number + 1):
             found += _CODE_IMPORT.findall(token.replace(rb"\n", b"\n"))
     return b"\n".join(found)
 
@@ -137,14 +140,10 @@ _DOTTED = _verbose(rf"""\n["']++(?=[\w\x80-\xff]++[.:]) () ({_NAME}) ({_END})"""
 _ANY_NAME = _verbose(rf"""\n["']++(?: (?:\{{[^{{}}"']*+\}}|%s)(\.) | (\.*+(?:{_NAME})?) ({_END}) )""")
 _WORDS = _verbose(rf"""\n["']++ (\.*{_ID}(?:[.:]{_ID})*) ["'] """)
 _AFTER_M = re.compile(rf"-m(?<=[\s\"']-m)[\s=]*[\"']?({_ID}(?:\.{_ID})*)".encode())
-_PATH = _verbose(
-    r"""(?<![^\s"'{}()=,:;<>|])([^\s"'{}()=,:;<>|]++)(?:(?<=[\w*?\]]\.py)|(?<=[\w*?\]]\.ipynb)|(?<=[\w*?\]]\.sh)|(?<=[\w*?\]]\.bash))(?=["']|::)"""
-)
+_PATH_END = re.compile(rb"""\.(?:py|ipynb)(?=["']|::)""")
+_BEFORE_PATH_END = re.compile(rb"""[^\s"'{}()=,:;<>|]*[\w*?\]]\Z""")
 _IMPORTING_WORD = _verbose(r"import(?: lib | orskip | _\w+\s*\( | \s*\((?<=_import\() )")
-_LAZY = _verbose(
-    r"""\n__getattr__\b | \bdef[ ]__getattr__\s*\(\s*\w+\s*(?::[^,()]*)?,?\s*\) | _import_structure
-    | \blazy(?:_loader)?\.attach | \bLazy(?:Module|Importer|Import)\b"""
-)
+_MODULE_GETATTR = re.compile(rb"def __getattr__\s*\(\s*\w+\s*(?::[^,()]*)?,?\s*\)")
 _IMPORTERS = (
     *("import_module", "__import__", "find_spec", "run_module"),
     *("load_module", "import_string", "resolve_name", "locate"),
@@ -178,9 +177,7 @@ def names_of(views: Views, imported: str, is_package_init: bool) -> Named:
         unknown |= not known
         if is_package_init and b"__all__" in hints:
             relative.update(_exported(views))
-        if (b"__getattr__" in hints or b"_structure" in hints) and _LAZY.search(views.code):
-            relative.update(_WORDS.findall(strings))
-    if "lazy_loader" in imported:
+    if _is_lazy(views, imported):
         relative.update(_WORDS.findall(strings))
         if b"attach_stub" in views.code:
             prefixes.add(b".")  # the names stand in a stub file
@@ -191,8 +188,14 @@ _PATH_ENDINGS = (b".py", b".ipynb", b".sh", b".bash")
 
 
 def paths_of(strings: bytes) -> list[bytes]:
-    """Strings that may be the path of a Python file, a notebook or a shell script."""
-    return _PATH.findall(strings) if any(ending in strings for ending in _PATH_ENDINGS) else []
+    """Strings that may be the path of a Python file or a notebook."""
+    found: list[bytes] = []
+    if b".py" in strings or b".ipynb" in strings:
+        for end in _PATH_END.finditer(strings):
+            path = _BEFORE_PATH_END.search(strings[max(0, end.start() - 256) : end.start()])
+            if path:
+                found.append(path[0] + end[0])
+    return found
 
 
 def _names_by_look(views: Views, imported: str) -> tuple[set[bytes], set[bytes], bool]:
@@ -224,6 +227,13 @@ def _names_by_look(views: Views, imported: str) -> tuple[set[bytes], set[bytes],
         named.update(name.encode(errors="replace") for name in of_anything(views.scripts).names[RUNTIME])
     unknown = importing and _imports_unknown(views.source)
     return named, prefixes, unknown
+
+
+def _is_lazy(views: Views, imported: str) -> bool:
+    """Whether the module gives names that are imported when they are asked for."""
+    if b"__getattr__" in views.hints and (b"\n__getattr__" in views.code or _MODULE_GETATTR.search(views.code)):
+        return True
+    return "lazy_loader" in imported or (b"_structure" in views.hints and b"_import_structure" in views.code)
 
 
 def _imports_unknown(source: bytes) -> bool:

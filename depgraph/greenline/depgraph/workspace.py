@@ -8,8 +8,10 @@ root, with ``/``; bytes that are not UTF-8 survive as surrogate escapes.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
+import stat
 import subprocess
 from collections.abc import Iterable, Iterator
 from typing import IO, NamedTuple
@@ -98,12 +100,10 @@ class Workspace:
         if ref.startswith("-") or not ref.strip():
             return None
         try:
-            return (
-                self.git("rev-parse", "--verify", "--quiet", "--end-of-options", ref + "^{commit}").strip()
-                or None
-            )
+            found = self.git("rev-parse", "--verify", "--quiet", ref + "^{commit}").strip()
         except GitError:
             return None
+        return found if found.isalnum() else None  # "^main" is no commit
 
     def merge_base(self, one: str, other: str) -> str | None:
         """The best common ancestor of two commits, or None when there is none in the history that is here."""
@@ -143,8 +143,7 @@ class Workspace:
     def read(self, path: str) -> bytes | None:
         """A file of the work tree as bytes, or None when it cannot be read."""
         try:
-            with open(os.path.join(self.root, path), "rb") as file:
-                return file.read()
+            return read_regular(os.path.join(self.root, path))
         except OSError:
             return None
 
@@ -189,7 +188,7 @@ class Workspace:
     def _object_id(self, name: str) -> str:
         """The id of what is named so ("commit:path", with a line break); "-", which is none, if it is missing."""
         try:
-            return self.git("rev-parse", "--verify", "--quiet", "--end-of-options", name).strip()
+            return self.git("rev-parse", "--verify", "--quiet", name).strip()
         except GitError:
             return "-"
 
@@ -205,7 +204,10 @@ def find(start: str | None = None) -> Workspace:
 
     Raises :class:`NotARepository`, with the way out, also when git refuses the folder's owner.
     """
-    folder = os.path.realpath(start or os.getcwd())
+    try:
+        folder = os.path.realpath(start or os.getcwd())
+    except FileNotFoundError:
+        raise GreenlineError("the current folder was deleted", "change to a folder that is there") from None
     if not os.path.isdir(folder):
         raise NotARepository(f"{folder} is not a folder")
     probe = folder
@@ -216,10 +218,23 @@ def find(start: str | None = None) -> Workspace:
             return Workspace(probe, git_dir)
         parent = os.path.dirname(probe)
         if parent == probe:
+            if all(os.path.exists(os.path.join(folder, name)) for name in ("HEAD", "objects", "refs")):
+                raise NotARepository(f"{folder} is a bare repository", "make a work tree of it: git worktree add")
             raise NotARepository(
                 f"{folder} is not in a git repository", "run greenline inside a clone, or 'git init' first"
             )
         probe = parent
+
+
+def read_regular(path: str) -> bytes:
+    """The bytes of a file. Raises OSError, also for pipes and devices: they may never end."""
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | _DO_NOT_WAIT)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        return file.read()
+
+
+_DO_NOT_WAIT = getattr(os, "O_NONBLOCK", 0)  # for the other end of a pipe
 
 
 def walk(folder: str) -> list[str]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 from greenline.ci.selection.found import Found
 from greenline.depgraph.blocks import Delta, closure
 from greenline.depgraph.fixtures import FileFixtures, read_fixtures, requesters
 from greenline.depgraph.graph import Graph
-from greenline.depgraph.resolve import Resolver, absolute
 from greenline.depgraph.linking import TEST
+from greenline.depgraph.parallel import map_shares
+from greenline.depgraph.resolve import Resolver, absolute
 
 
 def only_fixtures(found: Found, path: str, old: bytes | None, new: bytes | None, delta: Delta) -> bool:
@@ -73,27 +73,7 @@ def add_requesters(found: Found, path: str, changed: set[str], before: FileFixtu
         for conftest in graph.suites.conftest_chain(test, lambda other: graph.node(other) >= 0):
             if conftest not in files:
                 files[conftest] = _fixtures_of(found, conftest, found.opened.read_head(conftest) or b"")
-    # Parsing thousands of test files costs seconds: only those that spell the name of an affected fixture count.
-    asked = tuple({name for suite in found.opened.suites for name in suite.usefixtures})
-    names, waiting = set(changed), set(tests)
-    while True:
-        words = b"|".join(re.escape(name.encode()) for name in sorted(names))
-        spelled = re.compile(rb"\b(?:%s|getfixturevalue)\b" % words)
-        for other in [
-            other for other in waiting if names.intersection(asked) or spelled.search(sources[other])
-        ]:
-            files[other] = _fixtures_of(found, other, sources[other])
-            waiting.discard(other)
-        grown = names | {
-            fixture.name
-            for facts in files.values()
-            for fixture in facts.fixtures
-            if names.intersection(fixture.requests)
-        }
-        grown |= {local for facts in files.values() for local, _, name in facts.imports if name in names}
-        if grown == names:
-            break
-        names = grown
+    files |= _fixtures_of_all(found, {test: sources[test] for test in tests if test in sources})
     plugins = sorted(
         {
             plugin
@@ -103,6 +83,7 @@ def add_requesters(found: Found, path: str, changed: set[str], before: FileFixtu
         }
     )
     plugins += [plugin for plugin in loaded if plugin]
+    asked = tuple({name for suite in found.opened.suites for name in suite.usefixtures})
 
     def chain(test: str) -> list[str]:
         return [*graph.suites.conftest_chain(test, lambda other: other in files), *plugins]
@@ -131,3 +112,10 @@ def _importer_of(graph: Graph) -> Callable[[str, str], str | None]:
 def _fixtures_of(found: Found, path: str, source: bytes) -> FileFixtures:
     suite = found.graph.suites.suite_of(path)
     return read_fixtures(source, *((suite.python_functions, suite.python_classes) if suite else ()))
+
+
+def _fixtures_of_all(found: Found, sources: dict[str, bytes]) -> dict[str, FileFixtures]:
+    """The facts of many files. All are read: a test may use a fixture whose name it does not spell."""
+    paths = sorted(sources)
+    plain = map_shares(lambda share: [_fixtures_of(found, path, sources[path]).to_tuples() for path in share], paths)
+    return {path: FileFixtures.from_tuples(facts) for path, facts in zip(paths, plain, strict=True)}  # type: ignore[arg-type]

@@ -12,9 +12,9 @@ from greenline.ci.selection.found import Found
 from greenline.depgraph.affected_items import affected_tests
 from greenline.depgraph.blocks import compare
 from greenline.depgraph.factstore import scan_version
+from greenline.depgraph.linking import CONFTEST, LOCAL, nearest_conftest
 from greenline.depgraph.resolve import absolute
 from greenline.depgraph.scan import TYPE_CHECKING, import_lines
-from greenline.depgraph.linking import CONFTEST, LOCAL, nearest_conftest
 
 
 def stop_at_conftests(found: Found) -> set[int]:

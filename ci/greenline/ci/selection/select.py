@@ -14,8 +14,8 @@ from greenline.depgraph.config import Config
 from greenline.depgraph.globs import matcher
 from greenline.depgraph.index import Opened
 from greenline.depgraph.layout import is_code
-from greenline.depgraph.locks import is_manifest
 from greenline.depgraph.linking import ALWAYS, CONFTEST, LOCAL, TEST
+from greenline.depgraph.locks import is_manifest
 from greenline.depgraph.overlay import FileState
 from greenline.depgraph.suites import Suite, is_config_name, read_config
 from greenline.depgraph.workspace import ABSENT
