@@ -29,6 +29,7 @@ For Greenline alone: `complete: false` (the answer says that it is a superset), 
 `own: true` for a case about Greenline's own options and configuration, which other tools are not asked about.
 For caches: `warm: [arguments, …]` calls the tool so often before the edit, `between: […]` after it,
 `at_once: 2` asks that many at the same time, `same_mtime: true` gives edited files their old time back.
+`limit: reason` marks what Greenline is known not to answer as expected; the test then demands that it still fails.
 For validate.py: `suites: [folder]` where pytest runs (default: the root), `installed: [project folder]` what
 `pip install -e` was called on, `requires: [import name]` third-party packages, and `flips: false` or
 `flips: [path]` with `why: reason` where the selected tests cannot be shown to change their outcome.
@@ -106,6 +107,7 @@ class Case(NamedTuple):
     requires: Sequence[str] = ()
     flips: Sequence[str] | bool = True
     why: str = ""
+    limit: str = ""
 
     @property
     def id(self) -> str:

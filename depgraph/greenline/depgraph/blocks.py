@@ -51,8 +51,14 @@ class Item(NamedTuple):
         return isinstance(self.value, Definition)
 
 
+LARGEST = 1_000_000
+"""Bytes of a file whose tree is worth its time, seconds and more for generated tables; larger ones count as unreadable."""
+
+
 def parse(source: bytes) -> ast.Module | None:
-    """The syntax tree, or None where this interpreter cannot read the file."""
+    """The syntax tree, or None where this interpreter cannot read the file, or not in reasonable time."""
+    if len(source) > LARGEST:
+        return None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

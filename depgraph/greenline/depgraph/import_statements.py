@@ -267,6 +267,10 @@ class Import(NamedTuple):
     names: list[str]
 
 
+LARGEST = 1_000_000
+"""Characters of a file whose tree is worth its time."""
+
+
 def of_source(source: bytes | str) -> Statements | None:
     """Imported names by ``ast``, or None for a file that this Python cannot parse."""
     imports = imports_of(source)
@@ -279,7 +283,9 @@ def of_source(source: bytes | str) -> Statements | None:
 
 
 def imports_of(source: bytes | str) -> list[Import] | None:
-    """Every import statement by ``ast``, in no order; None for a file that this Python cannot parse."""
+    """Every import statement by ``ast``, in no order; None for a file that this Python cannot parse in reasonable time."""
+    if len(source) > LARGEST:
+        return None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

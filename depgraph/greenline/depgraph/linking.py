@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fnmatch
+import re
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -196,3 +198,12 @@ class _ScriptPaths:
                 candidates = [path for path in candidates if path.rpartition("/")[0] == folder] or candidates
             found += [node_of(path) for path in candidates]
         return found
+
+    def _matching(self, glob: str) -> list[str]:
+        """Files that a glob with a folder matches; "*.py" alone would be everything."""
+        folder = glob.rpartition("/")[0]
+        if not folder.strip("*/"):
+            return []
+        match = re.compile(fnmatch.translate(f"*/{glob}")).match
+        assert self._by_name is not None
+        return [path for paths in self._by_name.values() for path in paths if match(f"/{path}")]

@@ -140,7 +140,7 @@ _DOTTED = _verbose(rf"""\n["']++(?=[\w\x80-\xff]++[.:]) () ({_NAME}) ({_END})"""
 _ANY_NAME = _verbose(rf"""\n["']++(?: (?:\{{[^{{}}"']*+\}}|%s)(\.) | (\.*+(?:{_NAME})?) ({_END}) )""")
 _WORDS = _verbose(rf"""\n["']++ (\.*{_ID}(?:[.:]{_ID})*) ["'] """)
 _AFTER_M = re.compile(rf"-m(?<=[\s\"']-m)[\s=]*[\"']?({_ID}(?:\.{_ID})*)".encode())
-_PATH_END = re.compile(rb"""\.(?:py|ipynb)(?=["']|::)""")
+_PATH_END = re.compile(rb"""\.(?:py|ipynb|sh|bash)(?=["']|::)""")
 _BEFORE_PATH_END = re.compile(rb"""[^\s"'{}()=,:;<>|]*[\w*?\]]\Z""")
 _IMPORTING_WORD = _verbose(r"import(?: lib | orskip | _\w+\s*\( | \s*\((?<=_import\() )")
 _MODULE_GETATTR = re.compile(rb"def __getattr__\s*\(\s*\w+\s*(?::[^,()]*)?,?\s*\)")
@@ -190,7 +190,7 @@ _PATH_ENDINGS = (b".py", b".ipynb", b".sh", b".bash")
 def paths_of(strings: bytes) -> list[bytes]:
     """Strings that may be the path of a Python file or a notebook."""
     found: list[bytes] = []
-    if b".py" in strings or b".ipynb" in strings:
+    if any(ending in strings for ending in _PATH_ENDINGS):
         for end in _PATH_END.finditer(strings):
             path = _BEFORE_PATH_END.search(strings[max(0, end.start() - 256) : end.start()])
             if path:

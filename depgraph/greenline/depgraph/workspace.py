@@ -11,6 +11,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import stat
 import subprocess
 from collections.abc import Iterable, Iterator
@@ -253,17 +254,24 @@ def walk(folder: str) -> list[str]:
     return found
 
 
+_NO_REPOSITORY = re.compile(
+    r"not a git repository|bad (?:numeric )?config|git repo version|unknown repository (?:extension|hash)"
+)
+
+
 def finish(process: subprocess.Popen[bytes], ok: tuple[int, ...] = (0,)) -> str:
     """Wait for a started git and give its output. Raises :class:`GitError`."""
     out, err = process.communicate()
     if process.returncode not in ok:
         text = err.decode("utf-8", "replace").strip()
+        lines = [line for line in text.split("\n") if line] or [f"exit code {process.returncode}"]
+        if _NO_REPOSITORY.search(text):
+            raise NotARepository(f"git cannot use this repository: {lines[0]}", "see what 'git status' says")
         if "dubious ownership" in text:
             raise NotARepository(
                 "git refuses this repository: its folder belongs to another user",
                 "git config --global --add safe.directory <the repository's folder>",
             )
-        lines = [line for line in text.split("\n") if line] or [f"exit code {process.returncode}"]
         raise GitError(f"git failed: {lines[0]}")
     return out.decode("utf-8", "surrogateescape")
 
@@ -274,6 +282,8 @@ def parse_raw(text: str) -> list[RawChange]:
     changes: dict[str, RawChange] = {}
     for meta, path in zip(fields[0::2], fields[1::2], strict=False):
         old_mode, new_mode, old, new, status = meta[1:].split(" ")
+        if old == new and new_mode == SUBMODULE:  # the commit is the same, but the submodule has changes
+            new = UNKNOWN
         old = ABSENT if set(old) == {"0"} else old
         if status[0] == "D":
             new = ABSENT

@@ -7,6 +7,7 @@ grain of the module: everything that depends on it.
 
 from __future__ import annotations
 
+import posixpath
 import re
 
 from greenline.ci.selection.found import Found
@@ -40,6 +41,8 @@ def judge(found: Found, state: FileState) -> None:
         found.seed(node, "deleted")
     elif state.base == ABSENT:
         found.seed(node, "added")
+        if flags & TEST:
+            _same_name(found, path, node)
     elif delta.kind in ("none", "docstrings"):
         _readers_of_text(found, node, delta)
         return
@@ -54,6 +57,15 @@ def judge(found: Found, state: FileState) -> None:
         found.all(f"{path}: a database migration")
     elif SETTINGS.search(content):
         found.all(f"{path}: the settings of the application")
+
+
+def _same_name(found: Found, path: str, node: int) -> None:
+    """pytest cannot import two test files of one base name in one run, unless they lie in packages."""
+    graph = found.graph
+    for name in graph.names(path):
+        for definer in graph.modules().get(name.name) if "." not in name.name else ():
+            if definer.node != node and graph.flags(definer.node) & TEST:
+                found.seed(definer.node, f"has the base name of {path}, which was added")
 
 
 def _only_fixtures(found: Found, path: str, old: bytes | None, new: bytes | None, delta: Delta) -> bool:
@@ -81,6 +93,10 @@ def _test_file(found: Found, path: str, node: int, old: bytes | None, new: bytes
 def _readers_of_text(found: Found, node: int, delta: Delta) -> None:
     """Comments and docstrings matter only to who reads them: the file itself, its importers, tests that reach it."""
     graph = found.graph
+    for importer in graph.importers(node) if node >= 0 else ():
+        # Who spells the file's path may read it as text instead of importing it.
+        if posixpath.basename(graph.path(node)).encode() in (found.opened.read_head(graph.path(importer)) or b""):
+            found.seed(importer, f"names the path of {graph.path(node)}, whose text changed")
     bit = SOURCE_READER if delta.kind == "none" else SOURCE_READER | DOC_READER
     readers = [reader for reader in graph.with_flag(bit)] if node >= 0 else []
     if not readers:
