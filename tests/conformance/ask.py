@@ -43,17 +43,13 @@ def answers(case: Case, folder: Path) -> list[Answer]:
         return list(pool.map(ask, [case.arguments] * case.at_once))
 
 
-def greenline(
-    case: Case, folder: Path, base: str, arguments: Sequence[str]
-) -> subprocess.CompletedProcess[str]:
+def greenline(case: Case, folder: Path, base: str, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """Run `greenline affected` as a user would, in the repository at `folder`, in the case's environment."""
     env = environment(
         {name: Template(value).safe_substitute(BASE=base, REPO=folder) for name, value in case.env.items()}
     )
     command = [str(GREENLINE), "affected", *arguments]
-    return subprocess.run(
-        command, cwd=folder / case.folder, env=env, capture_output=True, text=True, check=False
-    )
+    return subprocess.run(command, cwd=folder / case.folder, env=env, capture_output=True, text=True, check=False)
 
 
 def read(done: subprocess.CompletedProcess[str]) -> Answer:

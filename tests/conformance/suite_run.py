@@ -45,9 +45,7 @@ def root_of(case: Case, folder: Path) -> Path:
     return (folder / case.folder).resolve() if case.folder.startswith("..") else folder.resolve()
 
 
-def run_pytest(
-    case: Case, root: Path, python: str, options: Sequence[str] = (), suites: Sequence[str] = ()
-) -> Run:
+def run_pytest(case: Case, root: Path, python: str, options: Sequence[str] = (), suites: Sequence[str] = ()) -> Run:
     """Run pytest in each suite of a case, or in these, with an interpreter and options of pytest."""
     with tempfile.TemporaryDirectory() as name:
         site = Path(name)

@@ -122,19 +122,13 @@ class Case(NamedTuple):
     @property
     def asks_precision(self) -> bool:
         """Whether a tool can select too much here."""
-        return (
-            bool(self.not_selected)
-            or self.all is False
-            or (self.all is None and self.bystander == "unselected")
-        )
+        return bool(self.not_selected) or self.all is False or (self.all is None and self.bystander == "unselected")
 
 
 def load() -> list[Case]:
     """All cases, in the order of the files' names and of the rows."""
     cases = [
-        read(row, file)
-        for file in sorted(CASES.glob("*.yaml"))
-        for row in yaml.safe_load(file.read_text("utf-8"))
+        read(row, file) for file in sorted(CASES.glob("*.yaml")) for row in yaml.safe_load(file.read_text("utf-8"))
     ]
     numbers = [case.number for case in cases]
     twice = {number for number in numbers if numbers.count(number) > 1}
@@ -168,9 +162,7 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 def git(folder: Path, *arguments: str) -> str:
     """What git prints. Raises subprocess.CalledProcessError when it fails."""
     command = ["git", "-c", "gc.auto=0", *arguments]
-    return subprocess.run(
-        command, cwd=folder, env=environment(), check=True, capture_output=True, text=True
-    ).stdout
+    return subprocess.run(command, cwd=folder, env=environment(), check=True, capture_output=True, text=True).stdout
 
 
 def write_base(case: Case, folder: Path) -> str:

@@ -33,9 +33,7 @@ def wrong_ways(room: str, code: str, package: str) -> list[str]:
     """The rooms above `room` that this code imports."""
     above = ROOMS[ROOMS.index(room) + 1 :]
     names = (name.split(".") for name in imported_modules(code, package))
-    return sorted(
-        {parts[1] for parts in names if parts[0] == "greenline" and parts[1:2] and parts[1] in above}
-    )
+    return sorted({parts[1] for parts in names if parts[0] == "greenline" and parts[1:2] and parts[1] in above})
 
 
 def outside(code: str, package: str) -> list[str]:

@@ -189,9 +189,7 @@ def test_an_encoding_counts_by_the_text_that_it_gives() -> None:
 
 
 NAMES = st.sampled_from(["alpha", "beta", "gamma", "delta"])
-VALUES = st.sampled_from(
-    ["1", "'text'", "[1, 2]", "'''two\n    lines'''", "(alpha, 0x1F)", "f'{1 + 1!r:>4}'"]
-)
+VALUES = st.sampled_from(["1", "'text'", "[1, 2]", "'''two\n    lines'''", "(alpha, 0x1F)", "f'{1 + 1!r:>4}'"])
 STATEMENTS = st.one_of(
     st.builds("{} = {}".format, NAMES, VALUES),
     st.builds("import {}.{}".format, NAMES, NAMES),
@@ -233,9 +231,7 @@ def test_comments_and_layout_make_no_difference(statements: list[str]) -> None:
     for rewritten in (
         ast.unparse(ast.parse(source)),
         with_comments(source),
-        re.sub(r"^((?:    )+)(?=\S)", lambda m: m[1] * 2, source, flags=re.M).replace(
-            "        lines", "    lines"
-        ),
+        re.sub(r"^((?:    )+)(?=\S)", lambda m: m[1] * 2, source, flags=re.M).replace("        lines", "    lines"),
         source.replace("\n", "\r\n"),
     ):
         assert compare(source.encode(), rewritten.encode()).kind == "none"
@@ -254,9 +250,7 @@ def test_only_equal_programs_compare_as_equal(start: list[str], middle: list[str
 
 @given(MODULES, st.integers(min_value=0, max_value=8))
 def test_one_changed_function_is_named(statements: list[str], place: int) -> None:
-    old, new = (
-        [*statements[:place], f"def changed():\n    return {value}", *statements[place:]] for value in (1, 2)
-    )
+    old, new = ([*statements[:place], f"def changed():\n    return {value}", *statements[place:]] for value in (1, 2))
     delta = compare("\n".join(old).encode(), "\n".join(new).encode())
     assert delta == ("definitions", frozenset({"changed"}), False)
 
@@ -461,9 +455,7 @@ class TestMixed(Mixin):
 """
 
 BASE_IDS = "TestBase::test_base TestBase::test_other TestBase::TestInner::test_inner"
-CHILD_IDS = (
-    "TestChild::test_base TestChild::test_child TestChild::test_other TestChild::TestInner::test_inner"
-)
+CHILD_IDS = "TestChild::test_base TestChild::test_child TestChild::test_other TestChild::TestInner::test_inner"
 FUNCTIONS = """test_plain test_outer test_thing test_renamed test_used test_looked_up test_cases test_patched
 test_count test_instance"""
 USE_HELPER = "test_outer test_thing test_patched"

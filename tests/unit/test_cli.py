@@ -97,9 +97,7 @@ def test_a_configuration_error_is_a_line_for_each_problem(
 
     as_why(fail)
     assert main.run(["why"]) == 2
-    assert (
-        capsys.readouterr().err == "greenline: greenline.yaml:2: base: is wrong\ngreenline.yaml:4: is bad\n"
-    )
+    assert capsys.readouterr().err == "greenline: greenline.yaml:2: base: is wrong\ngreenline.yaml:4: is bad\n"
 
 
 def test_an_unexpected_error_leaves_its_traceback_in_a_file(
@@ -189,6 +187,4 @@ def test_outside_of_a_repository(
     assert main.run(["doctor", "--format", "json"]) == 1
     answer = json.loads(capsys.readouterr().out)
     assert answer["ok"] is False
-    assert [finding["check"] for finding in answer["findings"] if finding["state"] == "broken"] == [
-        "repository"
-    ]
+    assert [finding["check"] for finding in answer["findings"] if finding["state"] == "broken"] == ["repository"]

@@ -242,9 +242,7 @@ def test_every_key_is_described_and_its_examples_are_valid() -> None:
         for key, inner in schema.get("properties", {}).items():
             assert inner["description"].endswith("."), key
             assert inner["examples"], key
-            validator = jsonschema.Draft202012Validator(
-                {**inner, "$defs": SCHEMA["$defs"]}, format_checker=formats
-            )
+            validator = jsonschema.Draft202012Validator({**inner, "$defs": SCHEMA["$defs"]}, format_checker=formats)
             for example in inner["examples"]:
                 validator.validate(example)
 
@@ -267,17 +265,13 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
             }
         if draw(st.integers(0, 19)) == 0:
             return draw(
-                st.one_of(
-                    TEXT, st.lists(TEXT, max_size=2), st.dictionaries(st.sampled_from(KEYS), TEXT, max_size=2)
-                )
+                st.one_of(TEXT, st.lists(TEXT, max_size=2), st.dictionaries(st.sampled_from(KEYS), TEXT, max_size=2))
             )
         kind = schema.get("type", "string")
         kind = draw(st.sampled_from(kind)) if isinstance(kind, list) else kind
         if kind == "object":
             known = schema["properties"]
-            keys = set(draw(st.lists(st.sampled_from(sorted(known)), max_size=4))) | set(
-                schema.get("required", ())
-            )
+            keys = set(draw(st.lists(st.sampled_from(sorted(known)), max_size=4))) | set(schema.get("required", ()))
             if draw(st.integers(0, 9)) == 0:
                 keys ^= {draw(st.sampled_from(KEYS))}
             return {key: value(known.get(key, {})) for key in sorted(keys)}
@@ -324,9 +318,7 @@ print(config.load({root!r}, {cache!r}).selection, "yaml" in sys.modules)
 
 def load_in_new_process(root: Path, cache: Path) -> str:
     code = YAML_LOADED.format(root=str(root), cache=str(cache))
-    return subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True
-    ).stdout.strip()
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
 
 
 def test_a_missing_file_costs_nothing(tmp_path: Path) -> None:

@@ -25,15 +25,11 @@ from greenline.depgraph.manifest import normalise
 HERE = Path(sysconfig.get_paths()["purelib"])
 
 
-def install(
-    site_packages: Path, name: str, files: list[str], metadata: str = "", **metadata_files: str
-) -> None:
+def install(site_packages: Path, name: str, files: list[str], metadata: str = "", **metadata_files: str) -> None:
     """A distribution as an installer leaves it, without the files themselves."""
     folder = site_packages / f"{name.replace('-', '_')}-1.0.dist-info"
     folder.mkdir(parents=True)
-    (folder / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: {name}\n{metadata}\n\nRequires-Dist: not-this\n"
-    )
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\n{metadata}\n\nRequires-Dist: not-this\n")
     for file, text in metadata_files.items():
         (folder / f"{file}.txt").write_text(text)
     record = [*files, f"{folder.name}/METADATA"]
@@ -85,9 +81,7 @@ def test_import_names_of_installed_files(tmp_path: Path, files: list[str], modul
 
 
 def test_old_metadata(tmp_path: Path) -> None:
-    install(
-        tmp_path, "zope.event", ["zope/__init__.py", "zope/event/__init__.py"], namespace_packages="zope\n"
-    )
+    install(tmp_path, "zope.event", ["zope/__init__.py", "zope/event/__init__.py"], namespace_packages="zope\n")
     (tmp_path / "Old_Thing-1.0-py3.9.egg-info").mkdir()
     (tmp_path / "Old_Thing-1.0-py3.9.egg-info" / "top_level.txt").write_text("old\n_old\n")
     assert installed_modules(tmp_path) == {"zope-event": {"zope.event"}, "old-thing": {"old", "_old"}}
@@ -225,9 +219,7 @@ def test_the_tables_are_normalised_and_hold_import_names() -> None:
 # --- who acts without being imported
 
 
-@pytest.mark.parametrize(
-    "name", ["pytest", "pluggy", "iniconfig", "pytest-xdist", "Pytest_Django", "hypothesis"]
-)
+@pytest.mark.parametrize("name", ["pytest", "pluggy", "iniconfig", "pytest-xdist", "Pytest_Django", "hypothesis"])
 def test_pytest_and_its_plugins_affect_all_tests(name: str) -> None:
     assert affects_all_tests(name)
 
@@ -268,9 +260,7 @@ REQUIRED_BY = {
         ("cycle-a", set(), False),
     ],
 )
-def test_a_change_is_explained_by_who_imports_it(
-    changed: str, imported: set[str], is_explained: bool
-) -> None:
+def test_a_change_is_explained_by_who_imports_it(changed: str, imported: set[str], is_explained: bool) -> None:
     found = unexplained([changed], REQUIRED_BY, imported.__contains__)
     assert found == (frozenset() if is_explained else {changed})
 

@@ -25,12 +25,8 @@ def findings(folder: Path, monkeypatch: pytest.MonkeyPatch, *checks: str) -> lis
     return found
 
 
-def test_all_is_well(
-    repository: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    repository.commit(
-        {"app.py": "", "tests/test_app.py": "import app\n", "greenline.yaml": "run_all: [app.py]\n"}
-    )
+def test_all_is_well(repository: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    repository.commit({"app.py": "", "tests/test_app.py": "import app\n", "greenline.yaml": "run_all: [app.py]\n"})
     repository.git("checkout", "--quiet", "-b", "feature")
     monkeypatch.chdir(repository.root / "tests")
     assert main.run(["doctor", "--format", "json"]) == 0
@@ -55,9 +51,7 @@ def test_text_names_the_way_out(
     assert main.run(["doctor"]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert "broken  greenline.yaml greenline.yaml:1: ignore: expected a list, got 'docs'" in lines[-2]
-    assert (
-        lines[-1].strip() == "greenline.yaml:2: selection: expected on or off, got 'of'; did you mean 'off'?"
-    )
+    assert lines[-1].strip() == "greenline.yaml:2: selection: expected on or off, got 'of'; did you mean 'off'?"
 
 
 def test_no_commit_yet(repository: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,10 +174,7 @@ def test_a_cache_that_cannot_be_written(repository: Any, monkeypatch: pytest.Mon
 def test_large_files_that_were_not_fetched(repository: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     repository.commit({".gitattributes": "*.bin filter=lfs\n", "a.bin": POINTER, "b.bin": "content"})
     (found,) = findings(repository.root, monkeypatch, "files")
-    assert (
-        found.message.startswith("1 of 2 Git LFS files are not fetched: a.bin")
-        and found.hint == "git lfs pull"
-    )
+    assert found.message.startswith("1 of 2 Git LFS files are not fetched: a.bin") and found.hint == "git lfs pull"
 
 
 def test_line_ends(repository: Any, monkeypatch: pytest.MonkeyPatch) -> None:

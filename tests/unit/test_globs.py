@@ -83,9 +83,7 @@ PIECE = st.sampled_from(
 @given(pattern=st.lists(PIECE, min_size=1, max_size=6).map("".join))
 @settings(max_examples=150)
 def test_as_git_does_for_any_pattern(index: Path, pattern: str) -> None:
-    assume(
-        not pattern.startswith("/") and not re.search(r"(^|/)\.\.?(/|$)", pattern)
-    )  # not valid in greenline.yaml
+    assume(not pattern.startswith("/") and not re.search(r"(^|/)\.\.?(/|$)", pattern))  # not valid in greenline.yaml
     assume(not re.search(r"[*?\[\\].*/$", pattern))  # ours: everything below, see the next test
     # git takes a**/b as a* in some places and as a, then **/b in others; its manual, and ours, say a*.
     assume(not re.search(r"[^/]\*\*", pattern))

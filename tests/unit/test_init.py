@@ -132,9 +132,7 @@ NAMES = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=8)
 ENDINGS = st.sampled_from([".proto", "_pb2.py", "/migrations/1.sql", "/settings.toml", ".py"])
 
 
-BRANCHES = st.sampled_from(
-    ["main", "release/1.0", "On", "NO", "null", "2024", "a,b", "it's", '"', "{x}", "#1", "é"]
-)
+BRANCHES = st.sampled_from(["main", "release/1.0", "On", "NO", "null", "2024", "a,b", "it's", '"', "{x}", "#1", "é"])
 SCHEMA = jsonschema.Draft202012Validator(json.loads(Path(config.SCHEMA).read_text("utf-8")))
 
 
@@ -146,9 +144,7 @@ def test_whatever_the_names_are_the_file_is_valid(paths: list[str], branch: str)
 
 
 def test_the_command(repository, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    repository.commit(
-        {"proto/a.proto": "", "gen/a_pb2.py": "", "tests/test_a.py": "", "svc/pytest.ini": "[pytest]\n"}
-    )
+    repository.commit({"proto/a.proto": "", "gen/a_pb2.py": "", "tests/test_a.py": "", "svc/pytest.ini": "[pytest]\n"})
     repository.commit({"svc/tests/test_b.py": "def test(): pass\n"})
     monkeypatch.chdir(repository.root / "svc")
     file = repository.root / "greenline.yaml"

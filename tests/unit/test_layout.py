@@ -33,7 +33,9 @@ LAYOUTS: list[tuple[str, list[str], dict[str, bytes], str, set[str]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("paths", "manifests", "path", "names"), [row[1:] for row in LAYOUTS], ids=[r[0] for r in LAYOUTS])
+@pytest.mark.parametrize(
+    ("paths", "manifests", "path", "names"), [row[1:] for row in LAYOUTS], ids=[r[0] for r in LAYOUTS]
+)
 def test_names(paths: list[str], manifests: dict[str, bytes], path: str, names: set[str]) -> None:
     layout = find_layout([*paths, *manifests], manifests)
     assert {name.name for name in layout.names(path)} == names
@@ -84,7 +86,9 @@ def test_resolution(name: str, folder: str, files: list[str]) -> None:
 
 def test_whole_packages() -> None:
     resolver = Resolver(DictModules(PATHS, find_layout(PATHS, {})))
-    assert {PATHS[node] for node in resolver.below("shared", "x")} == {path for path in PATHS if path.startswith("shared")}
+    assert {PATHS[node] for node in resolver.below("shared", "x")} == {
+        path for path in PATHS if path.startswith("shared")
+    }
 
 
 @pytest.mark.parametrize(

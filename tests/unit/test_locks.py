@@ -110,9 +110,7 @@ def test_the_same_content_is_no_change(name: str) -> None:
 def test_first_party_members_are_never_reported_as_distributions() -> None:
     old, new = sample("uv.lock", "before"), sample("uv.lock", "after")
     assert not {"app", "liba", "shop"} & compare("uv.lock", old, new).distributions
-    bumped = new.replace(
-        'name = "python-dateutil"\nversion = "2.8.2"', 'name = "python-dateutil"\nversion = "2.9.0"'
-    )
+    bumped = new.replace('name = "python-dateutil"\nversion = "2.8.2"', 'name = "python-dateutil"\nversion = "2.9.0"')
     assert bumped != new
     assert compare("uv.lock", new, bumped).distributions == {"python-dateutil"}
 
@@ -126,9 +124,7 @@ def test_files_that_change_places_are_a_change() -> None:
 
 def test_a_member_that_drops_a_requirement_may_lose_what_it_led_to() -> None:
     new = sample("uv.lock", "after")
-    dropped = new.replace(
-        '    { name = "humanfriendly" },\n    { name = "liba" },\n', '    { name = "liba" },\n'
-    )
+    dropped = new.replace('    { name = "humanfriendly" },\n    { name = "liba" },\n', '    { name = "liba" },\n')
     assert dropped != new
     delta = compare("uv.lock", new, dropped)
     assert not delta.distributions
@@ -163,9 +159,7 @@ def test_members_count_extras_markers_and_groups(before: str, after: str, lost: 
 def test_what_only_a_resolver_reads_does_not_matter() -> None:
     new = sample("uv.lock", "after")
     later = new.replace("[manifest]", '[options]\nexclude-newer = "2026-01-01T00:00:00Z"\n\n[manifest]')
-    elsewhere = later.replace("revision = 5", "revision = 6").replace(
-        "https://files.example/", "https://mirror/"
-    )
+    elsewhere = later.replace("revision = 5", "revision = 6").replace("https://files.example/", "https://mirror/")
     delta = compare("uv.lock", new, elsewhere)
     assert not delta.everything
     assert not delta.distributions
@@ -282,9 +276,7 @@ def uv_lock(
 
 
 NAMES = [f"p{n}" for n in range(8)]
-graphs = st.dictionaries(
-    st.sampled_from(NAMES), st.lists(st.sampled_from(NAMES), unique=True, max_size=4), min_size=1
-)
+graphs = st.dictionaries(st.sampled_from(NAMES), st.lists(st.sampled_from(NAMES), unique=True, max_size=4), min_size=1)
 versions = st.dictionaries(st.sampled_from(NAMES), st.sampled_from("123"))
 
 
@@ -306,17 +298,13 @@ def test_the_closure_equals_the_ancestors_in_the_union_of_both_graphs(
     new_versions: dict[str, str],
     first_party: set[str],
 ) -> None:
-    delta = compare(
-        "uv.lock", uv_lock(old, old_versions, first_party), uv_lock(new, new_versions, first_party)
-    )
+    delta = compare("uv.lock", uv_lock(old, old_versions, first_party), uv_lock(new, new_versions, first_party))
     third_party = (old.keys() | new.keys()) - first_party
 
     def entry(graph: dict[str, list[str]], pinned: dict[str, str], name: str) -> object:
         return (pinned.get(name, "1"), sorted(graph[name])) if name in graph else None
 
-    direct = {
-        name for name in third_party if entry(old, old_versions, name) != entry(new, new_versions, name)
-    }
+    direct = {name for name in third_party if entry(old, old_versions, name) != entry(new, new_versions, name)}
     union = nx.DiGraph(
         (source, target) for graph in (old, new) for source, targets in graph.items() for target in targets
     )
@@ -709,9 +697,7 @@ def test_another_python_is_everything(path: str) -> None:
 # --- files that come, go, or cannot be read
 
 
-@pytest.mark.parametrize(
-    "path", ["uv.lock", "requirements.txt", "pyproject.toml", "setup.py", "environment.yml"]
-)
+@pytest.mark.parametrize("path", ["uv.lock", "requirements.txt", "pyproject.toml", "setup.py", "environment.yml"])
 def test_added_and_deleted_files(path: str) -> None:
     for old, new in ((None, b"x"), (b"x", None)):
         assert compare_manifest(path, old, new).everything
@@ -725,9 +711,7 @@ def test_added_and_deleted_files(path: str) -> None:
     st.sampled_from(MANIFESTS.split()),
     st.one_of(
         st.binary(max_size=30),
-        st.sampled_from(
-            [b"[", b"\xff\xfe", b"package = 1", b"a = 1", b"[]", b"- a", b"a: [", b"(", b"x==1\\"]
-        ),
+        st.sampled_from([b"[", b"\xff\xfe", b"package = 1", b"a = 1", b"[]", b"- a", b"a: [", b"(", b"x==1\\"]),
     ),
 )
 def test_no_content_raises(path: str, content: bytes) -> None:

@@ -77,9 +77,7 @@ def third_party_imports() -> set[str]:
     """Top-level modules that the rooms import and that are neither ours nor the standard library's."""
     found: set[str] = set()
     for file in (
-        file
-        for room in ("depgraph", "rules", "ci", "tools")
-        for file in (ROOT / room / "greenline").rglob("*.py")
+        file for room in ("depgraph", "rules", "ci", "tools") for file in (ROOT / room / "greenline").rglob("*.py")
     ):
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
             if isinstance(node, ast.Import):

@@ -156,9 +156,7 @@ def answer_of(opened: Opened, config: configuration.Config, request: Request, ho
 
 def _unaffected(opened: Opened, selection: Selection, suite: str | None) -> tuple[str, ...]:
     graph = opened.graph
-    out = {test.path for test in selection.tests} | {
-        each.path for each in opened.changes if each.head == ABSENT
-    }
+    out = {test.path for test in selection.tests} | {each.path for each in opened.changes if each.head == ABSENT}
     others = (path for path in map(graph.path, graph.with_flag(TEST)) if path not in out)
     return tuple(sorted(path for path in others if suite is None or _suite_name(graph.suites, path) == suite))
 

@@ -74,9 +74,7 @@ def _given(workspace: Workspace, ref: str, how: str, exact: bool, head: str) -> 
 def _from_named(workspace: Workspace, named: _Named, head: str) -> Base:
     commit = workspace.resolve(named.ref)
     if commit is None:
-        return Base(
-            None, f"{named.how}: commit {named.ref[:12]} is not in this clone", _fetch_hint(named.ref)
-        )
+        return Base(None, f"{named.how}: commit {named.ref[:12]} is not in this clone", _fetch_hint(named.ref))
     return _settle(workspace, named._replace(ref=commit), head)
 
 
@@ -86,15 +84,15 @@ def _settle(workspace: Workspace, named: _Named, head: str) -> Base:
     commit = workspace.merge_base(named.ref, head)
     if commit is None:
         if workspace.is_shallow():
-            return Base(
-                None, f"{named.how}: no merge base in this shallow clone", "git fetch --unshallow origin"
-            )
+            return Base(None, f"{named.how}: no merge base in this shallow clone", "git fetch --unshallow origin")
         return Base(None, f"{named.how}: it shares no history with {head}")
     return Base(commit, named.how)
 
 
 def _fetch_hint(ref: str) -> str:
-    return f"git fetch --no-tags --depth=1 origin {ref.removeprefix('origin/')}  (or deepen: git fetch --unshallow origin)"
+    return (
+        f"git fetch --no-tags --depth=1 origin {ref.removeprefix('origin/')}  (or deepen: git fetch --unshallow origin)"
+    )
 
 
 # -- continuous integration ----------------------------------------------------------------------------------
@@ -156,9 +154,7 @@ def _text(value: object, *keys: str) -> str:
 
 
 def _from_gitlab(environment: Mapping[str, str]) -> _Named | None:
-    merged = environment.get(
-        "CI_MERGE_REQUEST_TARGET_BRANCH_SHA"
-    )  # set in merged-results pipelines and trains
+    merged = environment.get("CI_MERGE_REQUEST_TARGET_BRANCH_SHA")  # set in merged-results pipelines and trains
     if merged:
         return _Named(merged, "GitLab merge request", exact=True)
     start = environment.get("CI_MERGE_REQUEST_DIFF_BASE_SHA")

@@ -111,9 +111,7 @@ _PLAIN_DECORATORS = _words("""
     cache wraps contextmanager asynccontextmanager dataclass overload final override abstractmethod
     total_ordering runtime_checkable unique composite define frozen mutable no_grad inference_mode jit
 """)
-_PLAIN_SOURCES = _words(
-    "pytest mock patch unittest functools contextlib dataclasses abc typing enum attr attrs"
-)
+_PLAIN_SOURCES = _words("pytest mock patch unittest functools contextlib dataclasses abc typing enum attr attrs")
 _NO_FUNCTION = _words("property cached_property abstractproperty")
 
 # Decorators that replace a test by others with names of their own: by a part of their name.
@@ -151,9 +149,7 @@ def _expands(node: Definition) -> bool:
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:
     """pytest's rule: a prefix, or a glob where there is a wildcard."""
-    return any(
-        name.startswith(p) or (any(c in p for c in "*?[") and fnmatch.fnmatch(name, p)) for p in patterns
-    )
+    return any(name.startswith(p) or (any(c in p for c in "*?[") and fnmatch.fnmatch(name, p)) for p in patterns)
 
 
 def _requests(node: Definition) -> set[str]:
@@ -238,9 +234,7 @@ class _File:
             for user, symbol in (("", refs.statements), *refs.symbols.items()):
                 for name in symbol.names | symbol.bases:
                     self.mentioned.setdefault(name, set()).add(user)
-        self.classes = {
-            name: self._class(name) for name, node in self.now.items() if isinstance(node, ast.ClassDef)
-        }
+        self.classes = {name: self._class(name) for name, node in self.now.items() if isinstance(node, ast.ClassDef)}
 
     def docstrings(self) -> Iterator[str]:
         """The docstrings of the new version in which pytest looks for doctests."""
@@ -321,9 +315,7 @@ class _File:
             if item.is_definition and self._is_test_function(item.value) and _matches(name, patterns)
         ]
         if class_.is_unittest and not found:
-            found = [
-                name for name, (_, item) in class_.members.items() if name == "runTest" and item.is_definition
-            ]
+            found = [name for name, (_, item) in class_.members.items() if name == "runTest" and item.is_definition]
         found.sort(key=lambda name: self.order[f"{class_.members[name][0]}.{name}"])
         return {name: class_.members[name][1].value for name in found}
 
@@ -379,9 +371,7 @@ class _File:
 
     @cached_property
     def _requested(self) -> frozenset[str]:
-        return frozenset(
-            name for nodes in self.definitions.values() for node in nodes for name in _requests(node)
-        )
+        return frozenset(name for nodes in self.definitions.values() for node in nodes for name in _requests(node))
 
     def _is_standard(self, name: str) -> bool:
         """Whether this is imported from the standard library."""
@@ -432,9 +422,7 @@ class _File:
             heads = [node, *(self.now[base] for base in class_.lineage)] if class_ else [node]
             watched = any(isinstance(head, ast.ClassDef) and head.keywords for head in heads)
             watched |= class_ is not None and "__init_subclass__" in class_.members
-            unknown = any(
-                leaf(base) not in _PLAIN_BASES and leaf(base) not in self.classes for base in node.bases
-            )
+            unknown = any(leaf(base) not in _PLAIN_BASES and leaf(base) not in self.classes for base in node.bases)
             if watched or (unknown and (name in changed or not self._is_mentioned(name))):
                 return f"a base class of `{name}` may register it"
         return ""
@@ -457,9 +445,7 @@ class _File:
                     found[name] = f"{setup} changed"
         return found
 
-    def _affected_in(
-        self, name: str, node_id: str, inherited: str, reached: Reach
-    ) -> Iterator[tuple[str, str]]:
+    def _affected_in(self, name: str, node_id: str, inherited: str, reached: Reach) -> Iterator[tuple[str, str]]:
         """The affected tests of one class; `inherited` is a reason that holds for all of them."""
         class_, collected = self.classes[name], self._is_collected(name)
         if collected is False:
@@ -474,9 +460,7 @@ class _File:
         if collected is None and (reason or touched):
             yield "", f"whether `{name}` is collected is decided elsewhere"
             return
-        assigned = any(
-            n.startswith("test") and not item.is_definition for n, (_, item) in class_.members.items()
-        )
+        assigned = any(n.startswith("test") and not item.is_definition for n, (_, item) in class_.members.items())
         by_class = (
             (reason and (class_.has_unknown_bases or assigned))
             or (class_.has_unknown_bases and touched.keys() - tests.keys())

@@ -580,6 +580,4 @@ def closure(source: bytes, names: Iterable[str]) -> frozenset[str] | None:
     reached = reach(refs, dict.fromkeys(names))
     if refs.dynamic or reached.statement:
         return None
-    return frozenset(
-        name for name, through in reached.found.items() if through is None or name in refs.symbols
-    )
+    return frozenset(name for name, through in reached.found.items() if through is None or name in refs.symbols)

@@ -75,9 +75,7 @@ def read(path: str) -> CacheFile | None:
         if zlib.crc32(view[_HEAD:start]) != crc:
             raise ValueError
         table = marshal.loads(view[_HEAD:start])
-        return CacheFile(
-            path, view, {name: (start + at, size, crc) for name, (at, size, crc) in table.items()}
-        )
+        return CacheFile(path, view, {name: (start + at, size, crc) for name, (at, size, crc) in table.items()})
     except (OSError, ValueError, EOFError, TypeError):
         return None
 
@@ -94,9 +92,7 @@ def write(path: str, sections: Mapping[str, bytes]) -> bool:
     try:
         _make_folder(os.path.dirname(path))
         with open(temporary, "wb") as file:
-            file.write(
-                _MAGIC + zlib.crc32(head).to_bytes(4, "little") + len(head).to_bytes(4, "little") + head
-            )
+            file.write(_MAGIC + zlib.crc32(head).to_bytes(4, "little") + len(head).to_bytes(4, "little") + head)
             file.writelines(sections.values())
         os.replace(temporary, path)
         return True

@@ -104,9 +104,7 @@ def load(root: str | os.PathLike[str], cache_dir: str | os.PathLike[str] | None 
         data = read_regular(path)
     except FileNotFoundError:
         if os.path.lexists(path):
-            raise _unusable(
-                f"is a link to {os.readlink(path)}, which is not there", "mend the link"
-            ) from None
+            raise _unusable(f"is a link to {os.readlink(path)}, which is not there", "mend the link") from None
         if os.path.lexists(os.path.join(root, "greenline.yml")):
             raise _unusable("is missing, but there is a greenline.yml", f"rename it to {FILE}") from None
         return Config()
@@ -221,9 +219,7 @@ def _compose(text: str) -> yaml.Node | None:
         raise _unusable(f"not valid YAML: {explained}", None, line) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise _unusable(
-            f"a character that YAML does not allow: U+{error.character:04X}", None, line
-        ) from None
+        raise _unusable(f"a character that YAML does not allow: U+{error.character:04X}", None, line) from None
     except RecursionError:
         raise _unusable("is nested too deeply", None) from None
 

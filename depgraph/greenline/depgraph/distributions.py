@@ -25,14 +25,10 @@ Environment = Mapping[str, frozenset[str]]
 _STUBS = re.compile(r"types-.+|.+-stubs")
 # Those of setuptools and coverage do nothing to a test; that of a shared package only makes it importable.
 _STARTUP_FILE = re.compile(r"(?!distutils-precedence|a1_coverage|.*-nspkg|__editable__)[^/]+\.pth")
-_DEVELOPMENT = re.compile(
-    r"(.*[-_.])?(dev\w*|tests?|testing|docs?|lint\w*|typing|types|mypy|cov\w*|bench\w*)"
-)
+_DEVELOPMENT = re.compile(r"(.*[-_.])?(dev\w*|tests?|testing|docs?|lint\w*|typing|types|mypy|cov\w*|bench\w*)")
 
 
-def import_names(
-    distributions: Iterable[str], environment: Environment | None = None
-) -> dict[str, frozenset[str]]:
+def import_names(distributions: Iterable[str], environment: Environment | None = None) -> dict[str, frozenset[str]]:
     """Each distribution → its import names; the empty set for one that holds no code to import.
 
     ``environment``: distribution → import names, see `installed_modules`.

@@ -26,9 +26,7 @@ def _of_notebook(data: bytes) -> bytes:
     try:
         notebook = json.loads(data)
         sheets = [notebook, *notebook.get("worksheets", ())]
-        cells = [
-            cell for sheet in sheets for cell in sheet.get("cells", ()) if cell.get("cell_type") == "code"
-        ]
+        cells = [cell for sheet in sheets for cell in sheet.get("cells", ()) if cell.get("cell_type") == "code"]
         sources = ["".join(cell.get("source", cell.get("input", ""))) for cell in cells]
     except (ValueError, AttributeError, TypeError, RecursionError):
         return data.replace(b"\\n", b"\n").replace(b'\\"', b'"')
@@ -43,12 +41,8 @@ def _of_doctests(data: bytes) -> bytes:
 
 def _of_script(data: bytes) -> bytes:
     """The lines as strings, and their words: ``python -m a.b`` and paths of scripts are seen."""
-    lines = [
-        line for line in data.decode("utf-8", "replace").splitlines() if not line.lstrip().startswith("#")
-    ]
-    return "\n".join(f"{line!r}, {line.split()!r}" for line in lines if line.strip()).encode(
-        "utf-8", "replace"
-    )
+    lines = [line for line in data.decode("utf-8", "replace").splitlines() if not line.lstrip().startswith("#")]
+    return "\n".join(f"{line!r}, {line.split()!r}" for line in lines if line.strip()).encode("utf-8", "replace")
 
 
 def _plain_cell(source: str) -> str:

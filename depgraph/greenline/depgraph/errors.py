@@ -29,9 +29,7 @@ class ConfigError(GreenlineError):
     """
 
     def __init__(self, file: str, problems: tuple[Problem, ...], hint: str | None = None) -> None:
-        lines = (
-            ": ".join(part for part in (f"{file}:{line}", key, text) if part) for line, key, text in problems
-        )
+        lines = (": ".join(part for part in (f"{file}:{line}", key, text) if part) for line, key, text in problems)
         super().__init__("\n".join(lines), hint)
         self.file = file
         self.problems = problems

@@ -51,9 +51,7 @@ def _token_regex(token: re.Match[str]) -> str:
         return re.escape(token["escaped"] or token["literal"])
     if "[:" in token["set"]:
         raise ValueError("classes such as [:alpha:] are not read; write the characters")
-    characters = re.sub(
-        r"\\(.)|([^-\w])", lambda part: re.escape(part[1] or part[2]), token["set"], flags=re.DOTALL
-    )
+    characters = re.sub(r"\\(.)|([^-\w])", lambda part: re.escape(part[1] or part[2]), token["set"], flags=re.DOTALL)
     regex = f"(?!/)[{'^' if token['negated'] else ''}{characters}]"
     try:
         re.compile(regex)

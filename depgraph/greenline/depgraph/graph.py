@@ -191,9 +191,7 @@ class Graph:
         """Links files into this graph."""
         if self._linker is None:
             paths = (self.path(node) for node in range(len(self)))
-            self._linker = Linker(
-                self.layout, self.modules(), self.node, self.suites, paths, self._cut, self.path
-            )
+            self._linker = Linker(self.layout, self.modules(), self.node, self.suites, paths, self._cut, self.path)
         return self._linker
 
     def names(self, path: str) -> list[ModuleName]:

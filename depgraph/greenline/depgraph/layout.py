@@ -205,11 +205,7 @@ def _read_pyproject(data: bytes) -> _Manifest:
     roots += _texts(_table(tool, "pdm", "build").get("package-dir"))
     roots += _texts(_table(tool, "mypy").get("mypy_path"))
     roots += _texts(_table(tool, "pyright").get("extraPaths"))
-    groups = {
-        group: dict(table)
-        for group, table in _table(project, "entry-points").items()
-        if isinstance(table, dict)
-    }
+    groups = {group: dict(table) for group, table in _table(project, "entry-points").items() if isinstance(table, dict)}
     groups["console_scripts"] = {**_table(project, "scripts"), **_table(poetry, "scripts")}
     groups["gui_scripts"] = _table(project, "gui-scripts")
     for group, plugins in _table(poetry, "plugins").items():
@@ -226,11 +222,7 @@ def _read_setup_cfg(data: bytes) -> _Manifest:
     except (configparser.Error, UnicodeDecodeError):
         return _Manifest([], {}, {})
     get = parser.get
-    roots = [
-        line.partition("=")[2].strip()
-        for line in get("options", "package_dir", fallback="").split("\n")
-        if line
-    ]
+    roots = [line.partition("=")[2].strip() for line in get("options", "package_dir", fallback="").split("\n") if line]
     roots += get("options.packages.find", "where", fallback="").split()
     groups = {}
     if parser.has_section("options.entry_points"):

@@ -106,9 +106,7 @@ def read_poetry_lock(text: str) -> Manifest:
             entries.append((name, content))
     for extra, names in data.pop("extras", {}).items():
         entries += [(normalise(name.split(" ")[0].split("[")[0]), f"extra {extra}: {name}") for name in names]
-    return Manifest(
-        collect(entries), flatten(data), frozenset(edges), True, first_party, versions=_versions(packages)
-    )
+    return Manifest(collect(entries), flatten(data), frozenset(edges), True, first_party, versions=_versions(packages))
 
 
 def read_pdm_lock(text: str) -> Manifest:
@@ -135,9 +133,7 @@ def read_pdm_lock(text: str) -> Manifest:
             first_party[name] = canonical(package)
         else:
             entries.append((name, canonical(_with_short_files(package))))
-    return Manifest(
-        collect(entries), flatten(data), frozenset(edges), True, first_party, versions=_versions(packages)
-    )
+    return Manifest(collect(entries), flatten(data), frozenset(edges), True, first_party, versions=_versions(packages))
 
 
 def read_pylock(text: str) -> Manifest:

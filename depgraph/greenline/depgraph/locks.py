@@ -55,14 +55,10 @@ _NAMES: dict[str, str] = {
     "setup.cfg": "setup_cfg",
     "setup.py": "setup_py",
     **dict.fromkeys(("uv.toml", "poetry.toml", "hatch.toml", "pixi.toml"), "toml"),
-    **dict.fromkeys(
-        (".python-version", ".python-versions", ".tool-versions", "runtime.txt", "pixi.lock"), "lines"
-    ),
+    **dict.fromkeys((".python-version", ".python-versions", ".tool-versions", "runtime.txt", "pixi.lock"), "lines"),
 }
 _REQUIREMENT_WORDS = ("requirements", "constraints", "reqs")
-_REQUIREMENT_STEMS = frozenset(
-    ("base", "ci", "dev", "docs", "lint", "local", "main", "prod", "test", "tests")
-)
+_REQUIREMENT_STEMS = frozenset(("base", "ci", "dev", "docs", "lint", "local", "main", "prod", "test", "tests"))
 
 
 def is_manifest(path: str) -> bool:

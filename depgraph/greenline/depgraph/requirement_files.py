@@ -179,9 +179,7 @@ def read_pyproject(text: str) -> Manifest:
     return Manifest(found, settings, first_party=first_party, asides=asides)
 
 
-def _read_project(
-    prefix: str, table: dict[str, Any], settings: dict[str, str], asides: dict[str, str]
-) -> None:
+def _read_project(prefix: str, table: dict[str, Any], settings: dict[str, str], asides: dict[str, str]) -> None:
     for key, value in table.items():
         if aside := _PROJECT_ASIDES.get(key):
             asides[aside] = asides.get(aside, "") + in_order([prefix, key, value])
@@ -308,9 +306,7 @@ def read_conda_environment(text: str) -> Manifest:
 def read_lines(text: str) -> Manifest:
     """Files of which only comments and blank lines are known not to matter."""
     lines = (line.strip() for line in text.splitlines())
-    return Manifest(
-        {}, {"the content": in_order([line for line in lines if line and not line.startswith("#")])}
-    )
+    return Manifest({}, {"the content": in_order([line for line in lines if line and not line.startswith("#")])})
 
 
 def read_toml_settings(text: str) -> Manifest:

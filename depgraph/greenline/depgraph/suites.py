@@ -104,7 +104,12 @@ def read_config(path: str, data: bytes) -> Suite | None:
     doctest_modules = ["*.py"] if "--doctest-modules" in options else []
     return suite._replace(
         testpaths=suite.testpaths and (*suite.testpaths, *_testpaths(root, arguments)),
-        plugins=(*plugins, *(name.replace("-", "_") for name in required), *words.get(_DJANGO, []), *options.get("--ds", [])),
+        plugins=(
+            *plugins,
+            *(name.replace("-", "_") for name in required),
+            *words.get(_DJANGO, []),
+            *options.get("--ds", []),
+        ),
         import_mode=options.get("--import-mode", [suite.import_mode])[-1],
         confcutdir=(*_paths(root, options.get("--confcutdir", [])[-1:]), root)[0],
         ignored=_paths(root, options.get("--ignore", [])),

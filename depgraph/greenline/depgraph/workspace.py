@@ -65,9 +65,7 @@ class Workspace:
         self.root = root
         self.git_dir = git_dir
         self.common_dir = _common_dir(git_dir)
-        self.cache = os.environ.get("GREENLINE_CACHE_DIR") or os.path.join(
-            self._cache_home(), ".greenline", "cache"
-        )
+        self.cache = os.environ.get("GREENLINE_CACHE_DIR") or os.path.join(self._cache_home(), ".greenline", "cache")
 
     def _cache_home(self) -> str:
         """The main worktree for a linked one, so that a new worktree starts warm; else this root."""

@@ -95,9 +95,7 @@ def main() -> int:
         write(root, sample_monorepo())
         for command in ("init -q -b main", "add -A", "commit -q -m base", "switch -q -c change"):
             git(root, command)
-        print(
-            f"A monorepo of {len(PROJECTS) + 1} projects, on a new branch. Somebody changes how amounts are shown:\n"
-        )
+        print(f"A monorepo of {len(PROJECTS) + 1} projects, on a new branch. Somebody changes how amounts are shown:\n")
         edit(root, "core/src/core/money.py", 'return f"{cents // 100}', 'return f"{cents / 100:.0f}')
         run(root, "git diff --stat")
         run(root, "greenline affected --base main")
@@ -134,9 +132,7 @@ def run(root: Path, command: str) -> int:
     """Run a command as a user would, with Greenline's own on the path; prints both."""
     print(f"$ {command}", flush=True)
     path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
-    code = subprocess.run(
-        shlex.split(command), cwd=root, env=os.environ | {"PATH": path}, check=False
-    ).returncode
+    code = subprocess.run(shlex.split(command), cwd=root, env=os.environ | {"PATH": path}, check=False).returncode
     print(flush=True)
     return code
 

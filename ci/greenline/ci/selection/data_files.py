@@ -168,9 +168,7 @@ def _is_listing(path: str) -> bool:
         "CODEOWNERS",
         "Makefile",
     )
-    return (
-        listing or name.endswith((".md", ".rst", ".lock", ".svg", ".po")) or name.startswith((".", "CHANGE"))
-    )
+    return listing or name.endswith((".md", ".rst", ".lock", ".svg", ".po")) or name.startswith((".", "CHANGE"))
 
 
 def _owner(found: Found, path: str) -> str | None:
@@ -204,9 +202,7 @@ def _far_readers(found: Found, path: str) -> list[str]:
         return []
     grep = found.opened.workspace.grep
     spell_ending = set(grep([ending + quote for quote in "\"'"]))
-    return sorted(
-        spell_ending.intersection(grep([quote + folder + after for quote in "\"'/" for after in "\"'/"]))
-    )
+    return sorted(spell_ending.intersection(grep([quote + folder + after for quote in "\"'/" for after in "\"'/"])))
 
 
 def _nearest(found: Found, folder: str) -> list[int]:

@@ -34,9 +34,7 @@ def only_fixtures(found: Found, path: str, old: bytes | None, new: bytes | None,
         for importer in sorted(_importers_by_name(found.graph, path)):
             found.seed(importer, f"imports {path}, which changed")
     if changed:
-        add_requesters(
-            found, path, changed, read_fixtures(old), f"{', '.join(sorted(changed))} of {path} changed"
-        )
+        add_requesters(found, path, changed, read_fixtures(old), f"{', '.join(sorted(changed))} of {path} changed")
     return bool(changed or helpers)
 
 
@@ -75,12 +73,7 @@ def add_requesters(found: Found, path: str, changed: set[str], before: FileFixtu
                 files[conftest] = _fixtures_of(found, conftest, found.opened.read_head(conftest) or b"")
     files |= _fixtures_of_all(found, {test: sources[test] for test in tests if test in sources})
     plugins = sorted(
-        {
-            plugin
-            for file, facts in files.items()
-            for name in facts.plugins
-            if (plugin := imported(file, name))
-        }
+        {plugin for file, facts in files.items() for name in facts.plugins if (plugin := imported(file, name))}
     )
     plugins += [plugin for plugin in loaded if plugin]
     asked = tuple({name for suite in found.opened.suites for name in suite.usefixtures})

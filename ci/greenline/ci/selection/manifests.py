@@ -38,9 +38,7 @@ def judge(found: Found, state: FileState) -> None:
             return
         required_by = _inverted(graph)
     environment = {
-        name: modules
-        for folder in packages
-        for name, modules in distributions.installed_modules(folder).items()
+        name: modules for folder in packages for name, modules in distributions.installed_modules(folder).items()
     }
     autoloaded = {name for folder in packages for name in distributions.installed_autoload(folder)}
     family = {name for name in locks.reach(changed, required_by) if not distributions.is_developer_tool(name)}

@@ -162,9 +162,7 @@ def _stops(found: Found) -> set[int]:
     return local_imports.stop_at_conftests(found)
 
 
-def _collect(
-    found: Found, tests: dict[int, str], through: dict[int, int], stops: set[int]
-) -> list[SelectedTest]:
+def _collect(found: Found, tests: dict[int, str], through: dict[int, int], stops: set[int]) -> list[SelectedTest]:
     """What was found directly, and what the graph leads to. ``through``: chains, or {} for no reasons."""
     graph = found.graph
     reached = set(through) or graph.dependents(found.seeds, stops)

@@ -69,11 +69,7 @@ def command(
 
 def node_ids(answer: Answer) -> list[str]:
     """pytest's ids, relative to the repository: single tests, or a file for all of its tests."""
-    return [
-        f"{test.path}::{each}" if each else test.path
-        for test in answer.tests
-        for each in test.node_ids or ("",)
-    ]
+    return [f"{test.path}::{each}" if each else test.path for test in answer.tests for each in test.node_ids or ("",)]
 
 
 def as_json(answer: Answer) -> dict[str, Any]:
@@ -92,9 +88,7 @@ def as_json(answer: Answer) -> dict[str, Any]:
             {
                 "path": test.path,
                 "suite": test.suite,
-                "nodeids": None
-                if test.node_ids is None
-                else [f"{test.path}::{each}" for each in test.node_ids],
+                "nodeids": None if test.node_ids is None else [f"{test.path}::{each}" for each in test.node_ids],
                 "reason": test.reason,
             }
             for test in answer.tests
@@ -108,9 +102,7 @@ def _print_table(answer: Answer) -> None:
     import shutil
 
     width = shutil.get_terminal_size().columns
-    names = [
-        test.path if test.node_ids is None else f"{test.path} ({len(test.node_ids)})" for test in answer.tests
-    ]
+    names = [test.path if test.node_ids is None else f"{test.path} ({len(test.node_ids)})" for test in answer.tests]
     column = min(max(map(len, names), default=0), max(30, width // 2))
     for name, test in zip(names, answer.tests, strict=True):
         line = f"{name:<{column}}  {test.reason}"

@@ -119,9 +119,7 @@ def _repository(repository: Workspace, head: str) -> Finding:
 def _clone(repository: Workspace) -> Iterator[Finding]:
     """What is missing from this clone, or more than one repository."""
     if repository.is_shallow():
-        yield _advice(
-            "clone", "shallow: without the base commit everything is selected", "git fetch --unshallow"
-        )
+        yield _advice("clone", "shallow: without the base commit everything is selected", "git fetch --unshallow")
     if _setting(repository, "--get-regexp", r"^remote\..*\.promisor$"):
         message = "partial: contents that were not fetched are unknown, and what is unknown selects more"
         yield _advice("clone", message, "git fetch --refetch --no-filter")
@@ -156,9 +154,7 @@ def _named(settings: config.Config) -> Iterator[tuple[str, str]]:
     pairs = [(f"edges[{at}]", edge.from_, edge.to) for at, edge in enumerate(settings.edges)]
     pairs += [(f"cut[{at}]", cut.from_, cut.to) for at, cut in enumerate(settings.cut)]
     lists += [
-        (f"{key}.{side}", values)
-        for key, *sides in pairs
-        for side, values in zip(("from", "to"), sides, strict=True)
+        (f"{key}.{side}", values) for key, *sides in pairs for side, values in zip(("from", "to"), sides, strict=True)
     ]
     for at, rule in enumerate(settings.data):
         lists += [(f"data[{at}].files", rule.files), (f"data[{at}].affects", rule.affects)]
@@ -194,9 +190,7 @@ def _suites(repository: Workspace, settings: config.Config, files: Sequence[str]
     counts = Counter(suite.name for test in tests if (suite := owner(test)))
     counts.update({suite.name: 0 for suite in settings.suites})
     if not tests:
-        yield Finding(
-            "suites", BROKEN, "no test file was found", "say where they are: suites in greenline.yaml"
-        )
+        yield Finding("suites", BROKEN, "no test file was found", "say where they are: suites in greenline.yaml")
     for name, count in sorted(counts.items()):
         yield Finding("suites", OK if count else ADVICE, f"{name}: {count} test files")
 
@@ -245,9 +239,7 @@ def _cache(repository: Workspace) -> Finding:
 def _contents(repository: Workspace) -> Iterator[Finding]:
     """Files whose bytes in the work tree are not what was committed, though nobody edited them."""
     large = repository.git("ls-files", "-z", ":(attr:filter=lfs)").split("\0")[:-1]
-    pointers = [
-        path for path in large if (repository.read(path) or b"").startswith(b"version https://git-lfs")
-    ]
+    pointers = [path for path in large if (repository.read(path) or b"").startswith(b"version https://git-lfs")]
     if pointers:
         message = f"{len(pointers)} of {len(large)} Git LFS files are not fetched: {_some(pointers)}"
         yield _advice("files", f"{message}; tests that read them fail", "git lfs pull")

@@ -139,14 +139,10 @@ def _protocol_buffers(files: Sequence[str], users: Callable[[Sequence[str]], Seq
     if beside & set(generated):
         return ""
     if generated:
-        return _edge(
-            _compact(sources, "*.proto"), _compact(generated, "*_pb2*.py"), "protoc makes these modules"
-        )
+        return _edge(_compact(sources, "*.proto"), _compact(generated, "*_pb2*.py"), "protoc makes these modules")
     importers = [path for path in users(sorted(f"{_stem(path)}_pb2" for path in sources)) if _is_plain(path)]
     if sources and importers:
-        return _edge(
-            _compact(sources, "*.proto"), _compact(importers, "*.py"), "these import what protoc makes"
-        )
+        return _edge(_compact(sources, "*.proto"), _compact(importers, "*.py"), "these import what protoc makes")
     return ""
 
 
@@ -181,9 +177,7 @@ def _rust_extensions(files: Sequence[str], read: Callable[[str], bytes | None]) 
 def _touch_everything(files: Sequence[str]) -> list[str]:
     """Globs of migrations and settings that are not Python (Greenline knows those that are)."""
     migrations = {match[1] for path in files if (match := re.match(r"((?:.*/)?migrations)/.*\.sql$", path))}
-    settings = [
-        path for path in files if re.search(r"(^|/)settings(\W[^/]*)?(/[^/]*)?\.(toml|ya?ml|json|ini)$", path)
-    ]
+    settings = [path for path in files if re.search(r"(^|/)settings(\W[^/]*)?(/[^/]*)?\.(toml|ya?ml|json|ini)$", path)]
     return [f"{_escape(folder)}/**/*.sql" for folder in sorted(migrations)] + list(map(_escape, settings))
 
 

@@ -32,9 +32,7 @@ def change_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def request_of(
-    base: str | None, base_exact: str | None, head: str | None, suite: str | None, reasons: bool
-) -> Request:
+def request_of(base: str | None, base_exact: str | None, head: str | None, suite: str | None, reasons: bool) -> Request:
     if base_exact is not None and bool(base) == bool(base_exact):
         problem = "--base-exact needs a REF" if not base else "--base and --base-exact both name a REF"
         raise GreenlineError(problem, "write --base-exact REF")

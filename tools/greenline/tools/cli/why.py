@@ -55,9 +55,7 @@ def _why_affected(what: str, request: Request) -> None:
     elif chosen is None and node not in selection.through:
         click.echo(f"{path} is not affected by the change (base {opened.base[:7]}, {change.how})")
         near = _changed_paths(opened)
-        click.echo(
-            f"  it does not depend on any of the {len(near)} changed files" if near else "  nothing changed"
-        )
+        click.echo(f"  it does not depend on any of the {len(near)} changed files" if near else "  nothing changed")
     else:
         _print_chain(opened, selection, node, chosen.reason if chosen else "")
 
@@ -76,9 +74,7 @@ def _print_chain(opened: Opened, selection: Selection, node: int, reason: str) -
 def _print_step(opened: Opened, importer: int, imported: int) -> None:
     step = explain_edge(opened.graph, importer, imported, opened.read_head)
     where = f"{step.importer}:{step.line}: {step.text}" if step.line else ""
-    click.echo(
-        f"{step.importer}\n  depends on {step.imported}: {step.how}" + (f"\n    {where}" if where else "")
-    )
+    click.echo(f"{step.importer}\n  depends on {step.imported}: {step.how}" + (f"\n    {where}" if where else ""))
 
 
 def _why_depends(what: str, other: str, request: Request) -> None:
