@@ -29,7 +29,7 @@ LAYOUTS: list[tuple[str, list[str], dict[str, bytes], str, set[str]]] = [
     ("setup.py package_dir", ["lib/ns/x.py"], {"setup.py": b'setup(package_dir={"": "lib"})'}, "lib/ns/x.py",
      {"ns.x", "lib.ns.x", "x"}),
     ("a broken manifest", ["app/x.py", "app/__init__.py"], {"pyproject.toml": b"[["}, "app/x.py", {"app.x"}),
-    ("a root outside the repository", ["x.py"], {"pyproject.toml": b'[tool.mypy]\nmypy_path = "../other"\n'}, "x.py", {"x"}),
+    ("a root outside", ["x.py"], {"pyproject.toml": b'[tool.mypy]\nmypy_path = "../other"\n'}, "x.py", {"x"}),
 ]  # fmt: skip
 
 

@@ -45,7 +45,7 @@ def find_base(
     head: str = "HEAD",
     environment: Mapping[str, str] = os.environ,
 ) -> Base:
-    """The base of the change that ends in ``head``. Raises :class:`GreenlineError` for a ``ref`` that does not exist."""
+    """The base of the change that ends in ``head``. Raises :class:`GreenlineError` for a ``ref`` that is not there."""
     if ref is not None:
         return _given(workspace, ref, f"--base {ref}" if not exact else f"--base-exact {ref}", exact, head)
     if environment.get("GREENLINE_BASE"):

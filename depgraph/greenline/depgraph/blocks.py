@@ -52,7 +52,7 @@ class Item(NamedTuple):
 
 
 LARGEST = 1_000_000
-"""Bytes of a file whose tree is worth its time, seconds and more for generated tables; larger ones count as unreadable."""
+"""Bytes of a file whose tree is worth its time (seconds for generated tables); larger ones count as unreadable."""
 
 
 def parse(source: bytes) -> ast.Module | None:

@@ -283,7 +283,7 @@ def of_source(source: bytes | str) -> Statements | None:
 
 
 def imports_of(source: bytes | str) -> list[Import] | None:
-    """Every import statement by ``ast``, in no order; None for a file that this Python cannot parse in reasonable time."""
+    """Every import statement by ``ast``, in no order; None for a file that takes too long or cannot be parsed."""
     if len(source) > LARGEST:
         return None
     try:

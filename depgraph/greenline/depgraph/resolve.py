@@ -88,7 +88,7 @@ class Resolver:
         if above is None or (definers and (len(definers) > 1 or definers[0].loose)):
             plain = None
         else:
-            plain = above + (definers[0].node,) if definers else above
+            plain = (*above, definers[0].node) if definers else above
         self._plain[name] = plain
         return plain
 

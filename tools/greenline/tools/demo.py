@@ -57,7 +57,9 @@ def project(name: str, uses: str) -> dict[str, str]:
     return {
         f"{name}/pyproject.toml": f'[project]\nname = "{name}"\nversion = "1.0"\ndependencies = ["core"]\n',
         f"{name}/src/{name}/__init__.py": "",
-        f"{name}/src/{name}/service.py": f"from core import {uses}\n\n\ndef total(amount: int) -> str:\n    return {call}\n",
+        f"{name}/src/{name}/service.py": (
+            f"from core import {uses}\n\n\ndef total(amount: int) -> str:\n    return {call}\n"
+        ),
         f"{name}/src/{name}/names.py": f'NAME = "{name}"\n',
         f"{name}/tests/conftest.py": (
             "import pytest\n\n\n@pytest.fixture\ndef amount():\n    return 1900\n\n\n"

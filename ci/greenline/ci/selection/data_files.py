@@ -20,8 +20,8 @@ from greenline.depgraph.workspace import SUBMODULE
 
 RUN_ALL = (
     ".github/workflows/**", ".github/actions/**", ".gitlab-ci.yml", ".gitlab/ci/**", ".buildkite/**", ".circleci/**",
-    "azure-pipelines.yml", "Jenkinsfile", "**/Dockerfile*", "**/docker-compose*.y*ml", "**/compose*.y*ml", "**/noxfile.py",
-    "greenline.yaml",
+    "azure-pipelines.yml", "Jenkinsfile", "**/Dockerfile*", "**/docker-compose*.y*ml", "**/compose*.y*ml",
+    "**/noxfile.py", "greenline.yaml",
 )  # fmt: skip
 """Files that decide how tests run."""
 
