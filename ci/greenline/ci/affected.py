@@ -13,7 +13,7 @@ from greenline.depgraph.errors import GreenlineError
 from greenline.depgraph.index import Opened, Progress, list_tests, open_change
 from greenline.depgraph.linking import TEST
 from greenline.depgraph.suites import SuiteIndex
-from greenline.depgraph.workspace import ABSENT, GitError, NotARepository, Workspace, find, walk
+from greenline.depgraph.workspace import ABSENT, GitError, NotARepository, Workspace, find, root_of, walk
 
 SWITCH = "GREENLINE_SELECTION"
 """Environment variable: ``off`` selects every test, like ``selection: off`` in greenline.yaml."""
@@ -111,7 +111,7 @@ def affected(
     try:
         change = change_of(folder, request, progress, environment)
     except NotARepository as error:
-        root = os.path.realpath(folder or os.getcwd())
+        root = root_of(folder)
         warning = _fallback(error.message, error.hint)
         answer = _all_of(root, walk(root), configuration.load(root), request, error.message, [warning], None)
         if not answer.total:

@@ -65,6 +65,7 @@ class Linker:
         self._path_of = path_of
         self._scripts = _ScriptPaths(paths)
         self._cut = cut
+        self._are_tests: dict[int, bool] = {}
 
     def link(self, path: str, facts: Facts, target_of_link: str = "") -> Link:
         """One file; ``target_of_link``: for a symbolic link, the file that it leads to."""
@@ -74,7 +75,7 @@ class Linker:
         targets: set[int] = set()
         for name in names:
             if name[-2:] == ".*":
-                targets.update(self.resolver.below(name[:-2], folder))
+                targets.update(self._whole_package(name[:-2], folder))
             else:
                 targets.update(self.resolver.targets(name, folder))
         node_of = self._node_of
@@ -91,6 +92,19 @@ class Linker:
         names += [f"@{mark}" for mark in facts.marks()]
         names += [f"/{_plain(spelled).rpartition('/')[2]}" for spelled in facts.script_paths()]
         return Link(flags, targets, list(dict.fromkeys(names)))
+
+    def _whole_package(self, package: str, folder: str) -> list[int]:
+        """Every module of a package but test files: nothing loads those by convention or by a computed name."""
+        known = self._are_tests
+        found = []
+        for node in self.resolver.below(package, folder):
+            is_test = known.get(node)
+            if is_test is None:
+                path = self._path_of(node)
+                is_test = known[node] = self.suites.is_test_file(path) and not self.suites.only_doctests(path)
+            if not is_test:
+                found.append(node)
+        return found
 
     def names(self, path: str, facts: Facts) -> list[str]:
         """The absolute names that count for a file's dependencies, ``a.b.*`` for a whole package."""

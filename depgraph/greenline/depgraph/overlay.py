@@ -112,18 +112,24 @@ def diff_of(
         elif is_ours(path, excluded):
             states[path] = FileState(path, new, old, new_mode, old_mode)
             anchors[path] = old, old_mode
-    for path, state in states.items():
-        states[path] = _settle(state, diff.contents)
+    _settle(workspace, diff)
     return diff
 
 
-def _settle(state: FileState, contents: Contents) -> FileState:
-    """Turn UNKNOWN into the base's id where the work tree has the same bytes after all (an undone edit)."""
-    if state.head == UNKNOWN and state.base != ABSENT:
-        data = contents.get(state.path, LINK if state.head_mode == SYMLINK else UNKNOWN)
-        if data is not None and blob_id(data, len(state.base)) == state.base:
-            return state._replace(head=state.base)
-    return state
+def _settle(workspace: Workspace, diff: Diff) -> None:
+    """Turn UNKNOWN into the base's id where the work tree has the same content: a touched file, or an undone edit."""
+    differ = []
+    for path, state in diff.states.items():
+        if state.head == UNKNOWN and state.base != ABSENT:
+            data = diff.contents.get(path, LINK if state.head_mode == SYMLINK else UNKNOWN)
+            if data is not None and blob_id(data, len(state.base)) == state.base:
+                diff.states[path] = state._replace(head=state.base)
+            elif data is not None and state.head_mode != SYMLINK and "\n" not in path:
+                differ.append(path)
+    if differ:
+        for path, oid in zip(differ, workspace.ids_after_filters(differ), strict=False):
+            if oid == diff.states[path].base:
+                diff.states[path] = diff.states[path]._replace(head=oid)
 
 
 def reshaped(diff: Diff) -> dict[str, bytes | None]:

@@ -154,7 +154,13 @@ _OF_UNKNOWN = _verbose(
         (?: [^{{%"'\n]+["']\s*[,)] | [\w.]*\.["'%{{] | \{{__(?:name|package)__\}}\. ) )"""
 )
 _PASSED_ON = _verbose(rf"[(=]\s*{_IMPORTER}\s*[,)\n]")
-_LONE_DOT = re.compile(rb"""["']\.["']\s*\+|\+\s*["']\.["']|["']\.["']\.join""")
+# "." + name starts at the own package; a.b + "." + name does not.
+_LONE_DOT = _verbose(
+    r"""(?:[(,=:\[] | \breturn) \s* ["']\.["'] \s* \+
+    | __(?:name|package)__ \s* \+ \s* ["']\.["']
+    | ["']\.["']\.join \( \s* [\[(]? \s* __(?:name|package)__
+    | import\w* \s* \( \s* ["']\.["']\.join"""
+)
 _LAST_NAME = re.compile(rb"[\w.]*\Z")
 _ALL = _verbose(
     r"""__all__ (?:[ \t]*:[^=\n]*)? [ \t]*(?:\+?=|\.(?:extend|append)\()[ \t]* [\[(]{0,2}

@@ -14,7 +14,7 @@ import os
 import re
 import stat
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, NamedTuple
 
 from greenline.depgraph.errors import GreenlineError
@@ -82,13 +82,15 @@ class Workspace:
             return subprocess.Popen(
                 command,
                 cwd=self.root,
-                env=_git_environment(),
+                env=_git_environment(self.root),
                 stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
             )
         except FileNotFoundError:
             raise NotARepository("git is not installed", "install git 2.25 or later") from None
+        except OSError as error:
+            raise NotARepository(f"git cannot be started: {error.strerror}", "see which git is first on PATH") from None
 
     def git(self, *args: str, ok: tuple[int, ...] = (0,)) -> str:
         """git's standard output as text. Raises :class:`GitError` on an exit code that is not in ``ok``."""
@@ -130,7 +132,18 @@ class Workspace:
         options = ("--raw", "-z", "--no-renames", "--no-abbrev", "--no-ext-diff", "--no-textconv")
         if new is not None:
             return self.start("diff-tree", "-r", *options, old, new)
-        return self.start("diff", "--ignore-submodules=none", *options, old)
+        # Without the setting, git would lock the index to note which files only look changed.
+        return self.start("-c", "diff.autoRefreshIndex=false", "diff", "--ignore-submodules=none", *options, old)
+
+    def ids_after_filters(self, paths: Sequence[str]) -> list[str]:
+        """The object ids that git would give files of the work tree, line ends and filters (LFS) applied.
+
+        [] when a filter fails, or a file is gone.
+        """
+        process = self.start("hash-object", "--stdin-paths", stdin=True)
+        out, _ = process.communicate("".join(path + "\n" for path in paths).encode("utf-8", "surrogateescape"))
+        found = out.decode("ascii").split("\n")[:-1]
+        return found if len(found) == len(paths) and process.returncode == 0 else []
 
     def start_untracked(self) -> subprocess.Popen[bytes]:
         return self.start("ls-files", "--others", "--exclude-standard", "-z")
@@ -236,6 +249,14 @@ def read_regular(path: str) -> bytes:
 _DO_NOT_WAIT = getattr(os, "O_NONBLOCK", 0)  # for the other end of a pipe
 
 
+def root_of(folder: str | None = None) -> str:
+    """The root of the repository around a folder, whether git can read it or not; without one the folder itself."""
+    try:
+        return find(folder).root
+    except NotARepository:
+        return os.path.realpath(folder or os.getcwd())
+
+
 def walk(folder: str) -> list[str]:
     """The files below a folder that is in no repository, without hidden folders, environments and build output."""
     found = []
@@ -252,6 +273,7 @@ def walk(folder: str) -> list[str]:
     return found
 
 
+_WRONG_OPTION = 129
 _NO_REPOSITORY = re.compile(
     r"not a git repository|bad (?:numeric )?config|git repo version|unknown repository (?:extension|hash)"
 )
@@ -270,6 +292,8 @@ def finish(process: subprocess.Popen[bytes], ok: tuple[int, ...] = (0,)) -> str:
                 "git refuses this repository: its folder belongs to another user",
                 "git config --global --add safe.directory <the repository's folder>",
             )
+        if process.returncode == _WRONG_OPTION:
+            raise NotARepository(f"git is too old: {lines[0]}", "install git 2.25 or later")
         raise GitError(f"git failed: {lines[0]}")
     return out.decode("utf-8", "surrogateescape")
 
@@ -323,19 +347,27 @@ def _common_dir(git_dir: str) -> str:
         return git_dir
 
 
-def _git_environment() -> dict[str, str]:
+def _git_environment(root: str) -> dict[str, str]:
     environment = dict(os.environ)
+    for name in _SET_BY_GIT:
+        environment.pop(name, None)
     # No optional locks: never fight with the user's own git. No lazy fetch: a partial clone is answered from
-    # what is here. No prompts, no pager, messages in English.
-    environment |= {
+    # what is here; a git too old for that variable may use no protocol. No prompts, messages in English.
+    return environment | {
+        "GIT_WORK_TREE": root,
         "GIT_OPTIONAL_LOCKS": "0",
         "GIT_NO_LAZY_FETCH": "1",
+        "GIT_ALLOW_PROTOCOL": "none",
         "GIT_TERMINAL_PROMPT": "0",
         "LC_ALL": "C",
     }
-    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_EXTERNAL_DIFF"):
-        environment.pop(name, None)
-    return environment
+
+
+_SET_BY_GIT = (
+    "GIT_DIR", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_SHALLOW_FILE", "GIT_NAMESPACE",
+    "GIT_PREFIX", "GIT_EXTERNAL_DIFF", "GIT_LITERAL_PATHSPECS", "GIT_GLOB_PATHSPECS", "GIT_NOGLOB_PATHSPECS", "GIT_ICASE_PATHSPECS",
+)  # fmt: skip
+"""What a hook or a user's shell may have in the environment, and what would make git answer for something else."""
 
 
 def _feed(stream: IO[bytes], data: bytes) -> None:

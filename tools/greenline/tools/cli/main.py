@@ -6,6 +6,7 @@ A command is a module of this package with a click command named `command`; what
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -60,7 +61,7 @@ _COMPLETION = "_GREENLINE_COMPLETE"
 def run(args: list[str]) -> int:
     """The exit code of `greenline ARGS…`. Whatever goes wrong is told on stderr, without a traceback."""
     if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="surrogateescape")  # paths that are not UTF-8 leave as they came
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # paths leave as the bytes that they are
     try:
         # What click.Group.main() does, but an interrupt and a closed pipe have their usual exit codes.
         if completion := os.environ.get(_COMPLETION):
@@ -85,11 +86,20 @@ def run(args: list[str]) -> int:
         if error.hint:
             click.echo(f"  {error.hint}", err=True)
         return _WRONG_USE
-    except Exception as error:
-        summary = str(error).partition("\n")[0]
-        click.echo(f"greenline: internal error: {type(error).__name__}: {summary}", err=True)
-        click.echo(f"  {_tell_traceback()}", err=True)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            return _internal(error)
+        click.echo(f"greenline: the answer could not be written: {error.strerror}", err=True)
         return _WRONG_USE
+    except Exception as error:
+        return _internal(error)
+
+
+def _internal(error: Exception) -> int:
+    summary = str(error).partition("\n")[0]
+    click.echo(f"greenline: internal error: {type(error).__name__}: {summary}", err=True)
+    click.echo(f"  {_tell_traceback()}", err=True)
+    return _WRONG_USE
 
 
 def _tell_traceback() -> str:
@@ -116,9 +126,21 @@ def _tell_traceback() -> str:
 
 
 def main() -> None:
-    code = run(sys.argv[1:])
+    if sys.getfilesystemencoding() != "utf-8":  # file names in repositories are: this Python could not open them
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    if sys.stderr is None:  # closed: print() would take stdout instead
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    if sys.stdout is None:
+        click.echo("greenline: standard output is closed, so there is nowhere to write the answer", err=True)
+        sys.exit(_WRONG_USE)
     try:
-        sys.stdout.flush()
-    except OSError:  # run() has told it; Python would try again at exit and complain
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = run(sys.argv[1:])
+    except OSError:  # not even stderr can be written
+        code = _WRONG_USE
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # run() has told it; Python would try again at exit and complain
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     sys.exit(code)
