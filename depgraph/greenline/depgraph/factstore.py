@@ -15,8 +15,8 @@ from greenline.depgraph import cachefile
 from greenline.depgraph.embedded import python_of
 from greenline.depgraph.scan import Facts, scan
 
-DOCTESTS = 128
-"""Bit of Facts.flags, besides the scanner's own: the file holds a ``>>>``."""
+DOCTESTS, UNREADABLE = 128, 256
+"""Bits of Facts.flags, besides the scanner's own: the file holds a ``>>>``; nobody knows what is in it."""
 PACKS = 6  # how many packs may lie in the folder
 
 
@@ -88,8 +88,8 @@ class FactStore:
 
 
 def scan_version(data: bytes | None, path: str) -> Facts:
-    """Facts of one file version. What cannot be read is BROKEN with no names: the caller selects its dependents."""
+    """Facts of one file version. What cannot be read (a partial clone, say) is UNREADABLE and names nothing."""
     if data is None:
-        return scan(b"\0unreadable")
+        return Facts(flags=Facts.BROKEN | UNREADABLE)
     facts = scan(python_of(path, data), path.endswith("__init__.py"))
     return facts._replace(flags=facts.flags | DOCTESTS) if b">>>" in data else facts

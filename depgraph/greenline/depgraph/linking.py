@@ -7,18 +7,18 @@ import re
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from greenline.depgraph.factstore import DOCTESTS
+from greenline.depgraph.factstore import DOCTESTS, UNREADABLE
 from greenline.depgraph.layout import Layout
 from greenline.depgraph.resolve import Modules, Resolver, absolute, parents
 from greenline.depgraph.scan import Facts
 from greenline.depgraph.suites import SuiteIndex
 
-TEST, CONFTEST, ALWAYS, BROKEN, SOURCE_READER, DOC_READER, DYNAMIC, LOCAL, SOURCE_LISTER, HAS_DOCTESTS = (
-    1 << bit for bit in range(10)
+TEST, CONFTEST, ALWAYS, BROKEN, SOURCE_READER, DOC_READER, DYNAMIC, LOCAL, SOURCE_LISTER, HAS_DOCTESTS, UNKNOWN = (
+    1 << bit for bit in range(11)
 )
 """Bits of a node's flags: a test file, a conftest.py, has an always-run marker, facts are a superset, reads source
 code or docstrings at run time, imports names that no text in it can tell, imports inside functions, looks for *.py
-files, holds a doctest."""
+files, holds a doctest, cannot be read."""
 
 _FLAG_OF_FACT = (
     (Facts.ALWAYS_RUN, ALWAYS),
@@ -28,6 +28,7 @@ _FLAG_OF_FACT = (
     (Facts.UNKNOWN_DYNAMIC, DYNAMIC),
     (Facts.LISTS_SOURCE, SOURCE_LISTER),
     (DOCTESTS, HAS_DOCTESTS),
+    (UNREADABLE, UNKNOWN),
 )
 MOST_PAIRS = 400
 """Of a relative and an absolute string of one file that may belong together; beyond, only import statements count."""
