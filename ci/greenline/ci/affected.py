@@ -138,6 +138,15 @@ def answer_of(opened: Opened, config: configuration.Config, request: Request, ho
     suites = opened.graph.suites
     tests = _in_suite(_with_suites(selection.tests, suites), request.suite, opened.suites_by_name())
     warnings = list(selection.warnings)
+    if opened.head is None:
+        root = opened.workspace.root
+        elsewhere = [test.path for test in tests if not os.path.isfile(os.path.join(root, test.path))]
+        if elsewhere:
+            tests = [test for test in tests if test.path not in set(elsewhere)]
+            warnings.append(
+                f"{len(elsewhere)} affected test files are not in this work tree (a sparse checkout?) and left out,"
+                f" such as {elsewhere[0]}; --head HEAD names them"
+            )
     if not selection.total:
         warnings.append(NO_TESTS)
     return Answer(

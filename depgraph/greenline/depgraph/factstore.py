@@ -73,7 +73,8 @@ class FactStore:
 
     def save(self, jobs: Iterable[Job], merge: bool) -> None:
         """Keep the facts of these jobs in a new pack; ``merge`` lets it replace all packs that were read."""
-        fields = {job.key: self._known[job.key] for job in jobs if not job.oid.startswith("!")}
+        fields = {job.key: self._known[job.key] for job in jobs}
+        fields = {key: facts for key, facts in fields.items() if not cast(int, facts[-1]) & UNREADABLE}
         if not fields:
             return
         import marshal

@@ -93,6 +93,11 @@ class Graph:
         flags = self._flags.get(node)
         return self.snapshot.flags[node] if flags is None else flags
 
+    def flags_of(self, path: str) -> int:
+        """The flags of a path's node; 0 if there is none."""
+        node = self.node(path)
+        return self.flags(node) if node >= 0 else 0
+
     def with_flag(self, bit: int) -> list[int]:
         """Every node whose flags have one of these bits."""
         flags = self.snapshot.flags

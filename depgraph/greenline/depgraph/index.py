@@ -23,7 +23,7 @@ from greenline.depgraph.globs import matcher
 from greenline.depgraph.graph import Graph
 from greenline.depgraph.layout import find_layout
 from greenline.depgraph.linking import Linker
-from greenline.depgraph.overlay import NOWHERE, SYMLINK, Contents, FileState
+from greenline.depgraph.overlay import SYMLINK, Contents, FileState
 from greenline.depgraph.parallel import map_shares
 from greenline.depgraph.snapshot import DictModules, Snapshot
 from greenline.depgraph.suites import Suite, SuiteError, SuiteIndex, find_suites, is_config_name
@@ -35,6 +35,7 @@ from greenline.depgraph.workspace import (
     GitError,
     RawChange,
     Workspace,
+    blob_id,
     finish,
     parse_raw,
     read_regular,
@@ -256,12 +257,12 @@ def _snapshot_of(
         suites = find_suites(configs, _declared(config), errors)
         roots = [*config.source_roots, *(root for suite in suites for root in (suite.root, *suite.pythonpath))]
         layout = find_layout((entry.path for entry in entries), manifests, roots, snapshot.folders_among(links))
-        wanted = _nodes(entries, links, SuiteIndex(suites))
+        files = {entry.path: entry.oid for entry in entries if entry.mode not in (SYMLINK, SUBMODULE)}
+        ends = {link: end for link in links if (end := snapshot.follow(link, links)) in files}
+        wanted = _nodes(entries, ends, SuiteIndex(suites))
         paths = [entry.path for entry in wanted]
         suite_index = SuiteIndex(suites, paths)
-        files = {entry.path: entry.oid for entry in entries if entry.mode not in (SYMLINK, SUBMODULE)}
-        ends = {path: snapshot.follow(path, links) for path in paths if path in links}
-        jobs = [Job(files.get(path, NOWHERE), path) for path in (ends.get(path, path) for path in paths)]
+        jobs = [Job(files[path], path) for path in (ends.get(path, path) for path in paths)]
         modules = DictModules(paths, layout)
         ids = {path: node for node, path in enumerate(paths)}
         linker = Linker(
@@ -307,10 +308,10 @@ def _snapshot_of(
             gc.enable()
 
 
-def _nodes(entries: Sequence[Entry], links: Mapping[str, str], index: SuiteIndex) -> list[Entry]:
-    """The files that become nodes, in the order of a snapshot."""
+def _nodes(entries: Sequence[Entry], ends: Mapping[str, str], index: SuiteIndex) -> list[Entry]:
+    """The files that become nodes, in the order of a snapshot. ``ends``: where symbolic links lead to."""
     is_node = overlay.node_rule(index)
-    wanted = [entry for entry in entries if is_node(entry.path, entry.mode, links)]
+    wanted = [entry for entry in entries if is_node(entry.path, entry.mode, entry.path in ends)]
     return sorted(wanted, key=lambda entry: entry.path.encode("utf-8", "surrogateescape"))
 
 
@@ -324,13 +325,17 @@ class _Reader:
         self._sparse = os.path.exists(os.path.join(workspace.git_dir, "info", "sparse-checkout"))
 
     def __call__(self, jobs: Sequence[Job]) -> Iterator[bytes | None]:
-        from_git = [job for job in jobs if not self._is_here(job)]
+        here = {job: self._workspace.read(job.path) for job in jobs if self._is_here(job)}
+        same = {job: data for job, data in here.items() if data is not None and blob_id(data, len(job.oid)) == job.oid}
+        from_git = [job for job in jobs if job not in same]
         blobs = dict(zip(from_git, self._workspace.read_blobs([job.oid for job in from_git]), strict=True))
         for job in jobs:
-            yield blobs[job] if job in blobs else self._workspace.read(job.path)
+            data = same.get(job, blobs.get(job))
+            # A filter may encrypt what git keeps: then only the work tree can be read.
+            yield here.get(job) if data is None or (job in here and b"\0" in data) else data
 
     def _is_here(self, job: Job) -> bool:
-        if self._changed is None or job.path in self._changed or job.oid == NOWHERE:
+        if self._changed is None or job.path in self._changed:
             return False
         return not self._sparse or os.path.exists(os.path.join(self._workspace.root, job.path))
 

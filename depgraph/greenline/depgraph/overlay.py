@@ -25,11 +25,11 @@ PACKS_FROM = 24  # files that differ; from here on reading the packs is cheaper 
 SYMLINK = "120000"
 OWN_FOLDER = ".greenline/"
 NOWHERE = "!"
-"""Object id of what cannot be read, and of what a dangling link leads to."""
+"""Object id of what cannot be read."""
 LINK = "->"
 """Asks :class:`Contents` for where a symbolic link in the work tree leads to."""
-NodeRule = Callable[[str, str, Mapping[str, str]], bool]
-"""Whether a file belongs into the graph: asked with its path, its mode, and the links that stay in the repository."""
+NodeRule = Callable[[str, str, bool], bool]
+"""Whether a file belongs into the graph: asked with its path, its mode, and whether a link leads to a file."""
 
 
 class FileState(NamedTuple):
@@ -189,41 +189,49 @@ def compare(
     wanted = [each for state in states.values() for each in _versions_of(state, diff, links, is_node)]
     wanted += [_Wanted(path, path, UNKNOWN) for path in _generated(workspace, config, there, states)]
     relinked = any(SYMLINK in (state.head_mode, diff.anchors[path][1]) for path, state in states.items())
-    for link, _ in there.meta.links:
-        if link not in states and there.paths.index(link) >= 0:
-            end = follow(link, links)
-            if relinked or end in states:
-                wanted += dict.fromkeys(_Wanted(link, end, _oid_of(end, diff, at_base)) for at_base in (True, False))
+    followed = [link for link, _ in there.meta.links if link not in states]
+    followed = [link for link in followed if relinked or follow(link, links) in states]
+    for link in followed:
+        if is_node(link, SYMLINK, True):
+            wanted += _versions_of_link(link, links, diff)
     known = {each.path for each in wanted}
     added = [path for path in known if there.paths.index(path) < 0]
-    gone = [path for path in states if path not in known and there.paths.index(path) >= 0]
+    gone = [path for path in (*states, *followed) if path not in known and there.paths.index(path) >= 0]
     suites = _settled(there, diff, known)
     graph = Graph(there, added, gone, suites if suites != there.suites else None, cut)
     for node in sorted(graph.stale()):
         path = graph.path(node)
-        if path not in known:
+        if path in links:
+            wanted += _versions_of_link(path, links, diff)
+        elif path not in known:
             wanted.append(_Wanted(path, path, f"{diff.anchor}:{path}"))
+    wanted = list(dict.fromkeys(wanted))
     return Overlay(graph, diff, wanted, suites)
 
 
 def _versions_of(state: FileState, diff: Diff, links: Mapping[str, str], is_node: NodeRule) -> list[_Wanted]:
     """The versions of a changed file that belong into the graph."""
     found = []
-    for at_base, oid, mode in ((True, state.base, state.base_mode), (False, state.head, state.head_mode)):
-        target = diff.link(state.path, oid, mode)
-        if oid != ABSENT and is_node(state.path, mode, {state.path: target} if target else {}):
-            end = follow(state.path, {**links, state.path: target}) if target else ""
-            found.append(_Wanted(state.path, end or state.path, _oid_of(end, diff, at_base) if target else oid))
+    for oid, mode in ((state.base, state.base_mode), (state.head, state.head_mode)):
+        if oid != ABSENT and is_node(state.path, mode, True):
+            if mode != SYMLINK:
+                found.append(_Wanted(state.path, state.path, oid))
+            elif target := diff.link(state.path, oid, mode):
+                found += _versions_of_link(state.path, {**links, state.path: target}, diff)
     return list(dict.fromkeys(found))
 
 
-def _oid_of(path: str, diff: Diff, at_base: bool) -> str:
-    """What names the content of a file that a link leads to."""
-    state = diff.states.get(path)
-    if state is None:
-        return f"{diff.anchor}:{path}"
-    oid, mode = (state.base, state.base_mode) if at_base else (state.head, state.head_mode)
-    return NOWHERE if oid == ABSENT or mode in (SYMLINK, SUBMODULE) else oid
+def _versions_of_link(path: str, links: Mapping[str, str], diff: Diff) -> list[_Wanted]:
+    """What a symbolic link leads to at base and head; nothing for a dangling one."""
+    end = follow(path, links)
+    state = diff.states.get(end)
+    oids = [f"{diff.anchor}:{end}"]
+    if state is not None:
+        sides = ((state.base, state.base_mode), (state.head, state.head_mode))
+        oids = [oid for oid, mode in sides if oid != ABSENT and mode not in (SYMLINK, SUBMODULE)]
+    elif diff.contents.get(end, oids[0]) is None:
+        oids = []
+    return [_Wanted(path, end, oid) for oid in dict.fromkeys(oids)]
 
 
 def _links_at_head(there: Snapshot, diff: Diff) -> dict[str, str]:
@@ -311,12 +319,12 @@ def is_ours(path: str, excluded: Callable[[str], bool]) -> bool:
 def node_rule(index: SuiteIndex) -> NodeRule:
     """Tells whether a file, by its path and mode, belongs into the graph: code, and texts that may hold doctests.
 
-    Of symbolic links those belong into it that stay in the repository.
+    Of symbolic links those belong into it that lead to a file of the repository.
     """
     endings = tuple({pattern.rpartition("*")[2] for suite in index.settled() for pattern in suite.doctests})
 
-    def is_node(path: str, mode: str, links: Mapping[str, str]) -> bool:
-        if mode == SUBMODULE or (mode == SYMLINK and path not in links):
+    def is_node(path: str, mode: str, leads: bool) -> bool:
+        if mode == SUBMODULE or (mode == SYMLINK and not leads):
             return False
         return is_code(path) or (path.endswith(endings) and index.is_test_file(path))
 

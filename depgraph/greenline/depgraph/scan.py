@@ -61,7 +61,7 @@ class Facts(_Fields):
     ALWAYS_RUN = 16  # carries pytest.mark.always_run
     AUTODISCOVERS = 32  # names packages whose "tasks" a framework imports by convention (Celery)
     LISTS_SOURCE = 64  # looks for *.py files
-    INSTALLS_APPS = 256  # names applications whose modules a framework imports by convention (Django)
+    INSTALLS_APPS = 1024  # names applications whose modules a framework imports by convention (Django)
 
     def runtime_names(self) -> list[str]:
         """What running the file may import: all statements but those for type checkers, and strings."""

@@ -285,6 +285,7 @@ def finish(process: subprocess.Popen[bytes], ok: tuple[int, ...] = (0,)) -> str:
     if process.returncode not in ok:
         text = err.decode("utf-8", "replace").strip()
         lines = [line for line in text.split("\n") if line] or [f"exit code {process.returncode}"]
+        lines.sort(key=lambda line: not line.startswith("fatal:"))  # what comes before are warnings
         if _NO_REPOSITORY.search(text):
             raise NotARepository(f"git cannot use this repository: {lines[0]}", "see what 'git status' says")
         if "dubious ownership" in text:
@@ -365,7 +366,8 @@ def _git_environment(root: str) -> dict[str, str]:
 
 _SET_BY_GIT = (
     "GIT_DIR", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_SHALLOW_FILE", "GIT_NAMESPACE",
-    "GIT_PREFIX", "GIT_EXTERNAL_DIFF", "GIT_LITERAL_PATHSPECS", "GIT_GLOB_PATHSPECS", "GIT_NOGLOB_PATHSPECS", "GIT_ICASE_PATHSPECS",
+    "GIT_PREFIX", "GIT_EXTERNAL_DIFF", "GIT_LITERAL_PATHSPECS", "GIT_GLOB_PATHSPECS", "GIT_NOGLOB_PATHSPECS",
+    "GIT_ICASE_PATHSPECS",
 )  # fmt: skip
 """What a hook or a user's shell may have in the environment, and what would make git answer for something else."""
 

@@ -6,6 +6,7 @@ graph then carries what was found to the tests. What cannot be judged selects ev
 
 from __future__ import annotations
 
+import os
 from typing import NamedTuple
 
 from greenline.ci.selection import data_files, python_files
@@ -14,7 +15,7 @@ from greenline.depgraph.config import Config
 from greenline.depgraph.globs import matcher
 from greenline.depgraph.index import Opened
 from greenline.depgraph.layout import is_code
-from greenline.depgraph.linking import ALWAYS, CONFTEST, LOCAL, TEST
+from greenline.depgraph.linking import ALWAYS, CONFTEST, LOCAL, TEST, UNKNOWN
 from greenline.depgraph.locks import is_manifest
 from greenline.depgraph.overlay import FileState
 from greenline.depgraph.suites import Suite, is_config_name, read_config
@@ -74,6 +75,7 @@ def select(opened: Opened, config: Config, reasons: bool = True) -> Selection:
         _judge(found, state, rules)
         if found.everything and not reasons:
             break
+    _unknown(found)
     graph = opened.graph
     tests = {node: graph.path(node) for node in graph.with_flag(TEST)}
     gone = {state.path for state in opened.changes if state.head == ABSENT}
@@ -89,9 +91,32 @@ def select(opened: Opened, config: Config, reasons: bool = True) -> Selection:
     return Selection(sorted(chosen), len(tests), found.everything, warnings, found.seeds, through)
 
 
+def _unknown(found: Found) -> None:
+    """Files that cannot be read may depend on whatever changed. Of a work tree, only those that are there count."""
+    opened = found.opened
+    nodes = {node: found.graph.path(node) for node in found.graph.with_flag(UNKNOWN)}
+    if opened.head is None:
+        root = opened.workspace.root
+        nodes = {node: path for node, path in nodes.items() if os.path.exists(os.path.join(root, path))}
+    if nodes and (found.seeds or found.direct or found.suites):
+        for node in nodes:
+            found.seed(node, "cannot be read, so it may depend on the change")
+        found.warnings.append(
+            f"{len(nodes)} files cannot be read, such as {min(nodes.values())}: what depends on them counts as"
+            " affected; in a partial clone, git fetch --refetch gets them"
+        )
+
+
 def _judge(found: Found, state: FileState, rules: data_files.DataRules) -> None:
     path = state.path
     if data_files.judge_any(found, state, rules):
+        return
+    if (is_code(path) or is_config_name(path) or is_manifest(path)) and _cannot_be_read(found, state):
+        node = found.graph.node(path)
+        if node >= 0:
+            found.seed(node, "changed")
+        else:
+            found.superset(f"{path}: it cannot be read", "in a partial clone, git fetch --refetch gets it")
         return
     if is_config_name(path):
         _pytest_configuration(found, state)
@@ -102,12 +127,20 @@ def _judge(found: Found, state: FileState, rules: data_files.DataRules) -> None:
         manifests.judge(found, state)
     elif path.endswith(STUBS):
         _stub(found, state)
-    elif is_code(path) or found.graph.node(path) >= 0:
+    elif is_code(path):
+        python_files.judge(found, state)
+    elif found.graph.flags_of(path) & TEST:  # a text with doctests
+        data_files.seed_mentions(found, path)
         python_files.judge(found, state)
     elif path.endswith(NATIVE):
         _native(found, state, rules)
     elif not is_config_name(path):
         data_files.judge_data(found, state, rules)
+
+
+def _cannot_be_read(found: Found, state: FileState) -> bool:
+    sides = (state.base, state.head)
+    return any(oid != ABSENT and found.opened.contents.get(state.path, oid) is None for oid in sides)
 
 
 def _pytest_configuration(found: Found, state: FileState) -> None:
