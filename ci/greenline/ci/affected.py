@@ -196,10 +196,11 @@ def _all_of(
 
 
 def _with_suites(tests: list[SelectedTest], suites: SuiteIndex) -> list[Test]:
-    found = []
-    for path, node_ids, reason in tests:
-        found.append(Test(path, _suite_name(suites, path), node_ids, reason))
-    return found
+    names = {suite.name for suite in suites.settled()}
+    only = names.pop() if len(names) == 1 else None
+    return [
+        Test(path, only or _suite_name(suites, path), node_ids, reason) for path, node_ids, reason in tests
+    ]
 
 
 def _suite_name(suites: SuiteIndex, path: str) -> str:

@@ -19,6 +19,8 @@ import sys
 import zlib
 from collections.abc import Mapping
 
+from greenline.depgraph.errors import Corrupted as Corrupted
+
 
 def _code_digest() -> str:
     """Of this package's source: what any other version of it computed is not to be trusted."""
@@ -38,10 +40,6 @@ _MAGIC = b"greenline cache 1\n"
 _HEAD = len(_MAGIC) + 8
 
 
-class Corrupted(Exception):
-    """A section does not have its checksum; the file has been deleted, so start again."""
-
-
 class CacheFile:
     """The sections of a cache file, verified when they are first opened."""
 
@@ -51,7 +49,7 @@ class CacheFile:
         self._table = table
 
     def section(self, name: str) -> memoryview:
-        start, length, crc = self._table[name]
+        start, length, crc = self._table.get(name, (0, -1, 0))
         data = self._view[start : start + length]
         if len(data) != length or zlib.crc32(data) != crc:
             remove(self.path)
@@ -72,7 +70,7 @@ def read(path: str) -> CacheFile | None:
             raise ValueError
         crc = int.from_bytes(view[_HEAD - 8 : _HEAD - 4], "little")
         start = _HEAD + int.from_bytes(view[_HEAD - 4 : _HEAD], "little")
-        if zlib.crc32(view[_HEAD:start]) != crc:
+        if _checksum(path, view[_HEAD:start]) != crc:
             raise ValueError
         table = marshal.loads(view[_HEAD:start])
         return CacheFile(path, view, {name: (start + at, size, crc) for name, (at, size, crc) in table.items()})
@@ -92,13 +90,18 @@ def write(path: str, sections: Mapping[str, bytes]) -> bool:
     try:
         _make_folder(os.path.dirname(path))
         with open(temporary, "wb") as file:
-            file.write(_MAGIC + zlib.crc32(head).to_bytes(4, "little") + len(head).to_bytes(4, "little") + head)
+            file.write(_MAGIC + _checksum(path, head).to_bytes(4, "little") + len(head).to_bytes(4, "little") + head)
             file.writelines(sections.values())
         os.replace(temporary, path)
         return True
     except OSError:
         remove(temporary)
         return False
+
+
+def _checksum(path: str, head: bytes | memoryview) -> int:
+    """Of the table and the file's name: a file that was given another's name is none that can be used."""
+    return zlib.crc32(head, zlib.crc32(os.fsencode(os.path.basename(path))))
 
 
 def name(folder: str, prefix: str, key: str) -> str:

@@ -14,6 +14,10 @@ class GreenlineError(Exception):
         self.hint = hint
 
 
+class Corrupted(Exception):
+    """A cache file is not what was written; it has been deleted if that is possible, so start again without it."""
+
+
 class Problem(NamedTuple):
     """One thing that is wrong in a file, its line (from 1) and key (`suites[0].root`; "": the whole file)."""
 

@@ -248,7 +248,8 @@ def _settled(there: Snapshot, diff: Diff, known: set[str]) -> list[Suite]:
     """The suites as the head's files settle them: testpaths that lead nowhere count as unset."""
     new = {path for path in known if path not in diff.states or diff.states[path].head != ABSENT}
     old = {path for path in diff.states if path not in new}
-    if not leads_into(there.configured, (*new, *old)):
+    come_and_gone = [path for path in (*new, *old) if (there.paths.index(path) < 0) == (path in new)]
+    if not leads_into(there.configured, come_and_gone):
         return there.suites
     paths = (there.paths[node] for node in range(len(there.paths)))
     return SuiteIndex(there.configured, [*(path for path in paths if path not in old), *new]).settled()

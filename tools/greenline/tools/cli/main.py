@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from greenline.depgraph.errors import GreenlineError
+from greenline.depgraph.errors import Corrupted, GreenlineError
 
 COMMANDS = {
     "affected": "Print the tests that a change can break.",
@@ -81,6 +81,9 @@ def run(args: list[str]) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
+    except Corrupted:  # caches are disposable
+        os.environ["GREENLINE_CACHE_DIR"] = os.devnull
+        return run(args)
     except GreenlineError as error:
         click.echo(f"greenline: {error.message}", err=True)
         if error.hint:
