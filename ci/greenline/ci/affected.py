@@ -198,9 +198,7 @@ def _all_of(
 def _with_suites(tests: list[SelectedTest], suites: SuiteIndex) -> list[Test]:
     names = {suite.name for suite in suites.settled()}
     only = names.pop() if len(names) == 1 else None
-    return [
-        Test(path, only or _suite_name(suites, path), node_ids, reason) for path, node_ids, reason in tests
-    ]
+    return [Test(path, only or _suite_name(suites, path), node_ids, reason) for path, node_ids, reason in tests]
 
 
 def _suite_name(suites: SuiteIndex, path: str) -> str:
