@@ -251,6 +251,8 @@ def test_an_interrupt_reaches_pytest(several: Repository) -> None:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # A test run in the background of a shell has the signal switched off, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         for _ in range(600):
             if (several.root / "started").exists() or process.poll() is not None:
