@@ -48,7 +48,7 @@ class Peer(NamedTuple):
     how: str
     ask: Callable[[Question], set[str]]
     at_base: Callable[[Question], object] | None = None
-    asks_git: bool = True
+    watches_runs: bool = False
 
 
 # -- what all adapters need ----------------------------------------------------------------------------------
@@ -335,6 +335,6 @@ PEERS = (
         "`pytest --testmon` on the base commit, then `pytest --testmon --collect-only` on the change",
         ask_testmon,
         record_testmon,
-        asks_git=False,
+        watches_runs=True,
     ),
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -53,7 +54,7 @@ def find_base(
     named = _from_ci(workspace, environment)
     if named is not None:
         return _from_named(workspace, named, head)
-    return _from_branches(workspace, settings, head)
+    return _from_branches(workspace, settings, head, environment)
 
 
 def _given(workspace: Workspace, ref: str, how: str, exact: bool, head: str) -> Base:
@@ -64,7 +65,7 @@ def _given(workspace: Workspace, ref: str, how: str, exact: bool, head: str) -> 
         if workspace.resolve(head) is None:
             return Base(None, "the repository has no commit yet")
         if workspace.is_shallow():
-            return Base(None, f"{how}: {ref} is not in this shallow clone", _fetch_hint(ref))
+            return Base(None, f"{how}: {ref} is not in this shallow clone", _fetch_hint(workspace, ref, exact))
         raise GreenlineError(
             f"{how}: git knows no commit {ref!r}", "git fetch it, or see the names with: git branch -a"
         )
@@ -74,7 +75,8 @@ def _given(workspace: Workspace, ref: str, how: str, exact: bool, head: str) -> 
 def _from_named(workspace: Workspace, named: _Named, head: str) -> Base:
     commit = workspace.resolve(named.ref)
     if commit is None:
-        return Base(None, f"{named.how}: commit {named.ref[:12]} is not in this clone", _fetch_hint(named.ref))
+        what = f"commit {named.ref[:12]}" if _OBJECT_ID.fullmatch(named.ref) else named.ref
+        return Base(None, f"{named.how}: {what} is not in this clone", _fetch_hint(workspace, named.ref, named.exact))
     return _settle(workspace, named._replace(ref=commit), head)
 
 
@@ -89,10 +91,22 @@ def _settle(workspace: Workspace, named: _Named, head: str) -> Base:
     return Base(commit, named.how)
 
 
-def _fetch_hint(ref: str) -> str:
-    return (
-        f"git fetch --no-tags --depth=1 origin {ref.removeprefix('origin/')}  (or deepen: git fetch --unshallow origin)"
-    )
+_OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+def _fetch_hint(workspace: Workspace, ref: str, exact: bool, remote: str = "origin") -> str:
+    """The command that brings a commit here, and, unless it is compared with itself, the history up to it."""
+    depth = ("--depth=1 " if exact else "--unshallow ") if workspace.is_shallow() else ""
+    branch = ref.removeprefix(f"{remote}/")
+    if branch != ref:
+        what = f"+refs/heads/{branch}:refs/remotes/{ref}"
+    elif _OBJECT_ID.fullmatch(ref):
+        what = ref
+    elif re.search(r"[~^@:]|HEAD", ref) or re.fullmatch(r"[0-9a-f]{4,}", ref):  # a remote knows neither
+        return f"git fetch --unshallow {remote}"
+    else:
+        what = f"{ref}:{ref}"
+    return f"git fetch --no-tags {depth}{remote} {what}"
 
 
 # -- continuous integration ----------------------------------------------------------------------------------
@@ -157,9 +171,9 @@ def _from_gitlab(environment: Mapping[str, str]) -> _Named | None:
     merged = environment.get("CI_MERGE_REQUEST_TARGET_BRANCH_SHA")  # set in merged-results pipelines and trains
     if merged:
         return _Named(merged, "GitLab merge request", exact=True)
-    start = environment.get("CI_MERGE_REQUEST_DIFF_BASE_SHA")
+    start = environment.get("CI_MERGE_REQUEST_DIFF_BASE_SHA")  # the merge base, as GitLab found it
     if start:
-        return _Named(start, "GitLab merge request", exact=False)
+        return _Named(start, "GitLab merge request", exact=True)
     before = environment.get("CI_COMMIT_BEFORE_SHA", "")
     return _Named(before, "GitLab push", exact=True) if before.strip("0") else None
 
@@ -177,13 +191,16 @@ def _from_buildkite(environment: Mapping[str, str]) -> _Named | None:
 # -- branches ------------------------------------------------------------------------------------------------
 
 
-def _from_branches(workspace: Workspace, settings: configuration.Base, head: str) -> Base:
+def _from_branches(
+    workspace: Workspace, settings: configuration.Base, head: str, environment: Mapping[str, str]
+) -> Base:
     commit = workspace.resolve(head)
     if commit is None:
         return Base(None, "the repository has no commit yet")
     remote = settings.remote or "origin"
-    refs = _refs(workspace, remote, settings.branch)
-    branch = settings.branch or refs.default
+    named = settings.branch or _default_branch(environment)
+    refs = _refs(workspace, remote, named)
+    branch = named or refs.default
     if branch is None:
         return Base(
             None,
@@ -203,18 +220,30 @@ def _from_branches(workspace: Workspace, settings: configuration.Base, head: str
     name = f"{remote}/{branch}" if upstream else branch
     other = upstream or refs.commits.get(f"refs/heads/{branch}")
     if other is None:
-        return Base(None, f"there is no branch {name} here", f"git fetch {remote} {branch}")
+        hint = _fetch_hint(workspace, f"{remote}/{branch}", exact=False, remote=remote)
+        return Base(None, f"there is no branch {name} here", hint)
     return _settle(workspace, _Named(other, name, exact=False), head)
 
 
-def on_default_branch(workspace: Workspace, settings: configuration.Base) -> bool:
+def on_default_branch(
+    workspace: Workspace, settings: configuration.Base, environment: Mapping[str, str] = os.environ
+) -> bool:
     """Whether HEAD is the default branch or, detached, its remote's latest commit."""
     commit = workspace.resolve("HEAD")
     remote = settings.remote or "origin"
-    refs = _refs(workspace, remote, settings.branch)
-    branch = settings.branch or refs.default
+    named = settings.branch or _default_branch(environment)
+    refs = _refs(workspace, remote, named)
+    branch = named or refs.default
     upstream = refs.commits.get(f"refs/remotes/{remote}/{branch}")
     return commit is not None and branch is not None and _is_default(refs, branch, upstream, commit, "HEAD")
+
+
+def _default_branch(environment: Mapping[str, str]) -> str | None:
+    """The default branch's name, as far as the CI tells."""
+    if environment.get("GITHUB_ACTIONS") == "true":
+        return _text(_github_event(environment), "repository", "default_branch") or None
+    names = (environment.get(name) for name in ("CI_DEFAULT_BRANCH", "BUILDKITE_PIPELINE_DEFAULT_BRANCH"))
+    return next(filter(None, names), None)
 
 
 def _is_default(refs: _Refs, branch: str, upstream: str | None, commit: str, head: str) -> bool:

@@ -130,6 +130,9 @@ def _settle(workspace: Workspace, diff: Diff) -> None:
         for path, oid in zip(differ, workspace.ids_after_filters(differ), strict=False):
             if oid == diff.states[path].base:
                 diff.states[path] = diff.states[path]._replace(head=oid)
+    for path, (oid, mode) in diff.anchors.items():
+        if diff.states[path] == FileState(path, oid, oid, mode, mode):
+            del diff.states[path]
 
 
 def reshaped(diff: Diff) -> dict[str, bytes | None]:

@@ -288,10 +288,10 @@ def finish(process: subprocess.Popen[bytes], ok: tuple[int, ...] = (0,)) -> str:
         lines.sort(key=lambda line: not line.startswith("fatal:"))  # what comes before are warnings
         if _NO_REPOSITORY.search(text):
             raise NotARepository(f"git cannot use this repository: {lines[0]}", "see what 'git status' says")
-        if "dubious ownership" in text:
+        if refused := re.search(r"dubious ownership in repository at '(.*)'", text):
             raise NotARepository(
                 "git refuses this repository: its folder belongs to another user",
-                "git config --global --add safe.directory <the repository's folder>",
+                f"git config --global --add safe.directory '{refused[1]}'",
             )
         if process.returncode == _WRONG_OPTION:
             raise NotARepository(f"git is too old: {lines[0]}", "install git 2.25 or later")

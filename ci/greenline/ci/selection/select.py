@@ -103,7 +103,7 @@ def _unknown(found: Found) -> None:
             found.seed(node, "cannot be read, so it may depend on the change")
         found.warnings.append(
             f"{len(nodes)} files cannot be read, such as {min(nodes.values())}: what depends on them counts as"
-            " affected; in a partial clone, git fetch --refetch gets them"
+            " affected; in a partial clone, git fetch --refetch --no-filter gets them"
         )
 
 
@@ -116,7 +116,7 @@ def _judge(found: Found, state: FileState, rules: data_files.DataRules) -> None:
         if node >= 0:
             found.seed(node, "changed")
         else:
-            found.superset(f"{path}: it cannot be read", "in a partial clone, git fetch --refetch gets it")
+            found.superset(f"{path}: it cannot be read", "in a partial clone, git fetch --refetch --no-filter gets it")
         return
     if is_config_name(path):
         _pytest_configuration(found, state)
