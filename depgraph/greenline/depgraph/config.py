@@ -12,7 +12,8 @@ import functools
 import os
 import posixpath
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from greenline.depgraph.errors import ConfigError, Problem
@@ -91,6 +92,11 @@ class Config(NamedTuple):
     always_run: AlwaysRun = AlwaysRun()
     base: Base = Base()
     selection: str = "on"
+    rooms: Mapping[str, Any] = MappingProxyType({})
+    """The keys that other rooms read (:data:`ROOMS`), as valid values of the schema: dicts, lists and text."""
+
+
+ROOMS = ("store",)
 
 
 def load(root: str | os.PathLike[str], cache_dir: str | os.PathLike[str] | None = None) -> Config:
@@ -168,6 +174,7 @@ def build(values: Any) -> Config:
         always_run=AlwaysRun(tuple(always.get("markers", ())), tuple(always.get("files", ()))),
         base=Base(**values.get("base", {})),
         selection=values.get("selection", "on"),
+        rooms=MappingProxyType({key: values[key] for key in ROOMS if key in values}),
     )
 
 
