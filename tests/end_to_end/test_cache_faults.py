@@ -249,7 +249,7 @@ def test_a_folder_that_cannot_be_written(root: Path, right: Answer) -> None:
     git(root, "config", "--file", str(root / "safe"), "safe.directory", "*")
     shutil.move(root / "safe", root.parent / "safe")
     for folder in (root.parent, *root.parent.parents):
-        if not folder.stat().st_mode & 0o005 == 0o005:
+        if folder.stat().st_mode & 0o005 != 0o005:
             pytest.skip(f"{folder} is closed to other users")
 
     def ask_as_nobody() -> Answer:

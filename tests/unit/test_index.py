@@ -145,7 +145,8 @@ class Walk:
         self.steps: list[tuple[Callable[[], object], float]] = [
             (self.add, 20), (self.edit, 20), (self.delete, 16), (self.move, 8), (self.delete_folder, 2),
             (self.move_folder, 2), (self.link, 3), (self.ignore, 2), (self.stage, 3), (self.untrack, 1),
-            (self.configure, 3), (self.commit, 16), (self.branch, 4), (self.switch, 8), (self.merge, 1), (self.reset, 1), (self.touch, 2),
+            (self.configure, 3), (self.commit, 16), (self.branch, 4), (self.switch, 8), (self.merge, 1),
+            (self.reset, 1), (self.touch, 2),
         ]  # fmt: skip
         root.mkdir()
         self.git("init", "--quiet", "--initial-branch=main")
