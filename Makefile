@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test lint
+.PHONY: help setup demo test test-slow lint
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,6 +14,9 @@ demo: $(VENV)/.stamp ## See what greenline does, on a small repository made for 
 
 test: $(VENV)/.stamp ## Run the tests
 	$(BIN)/python -m pytest -n auto tests
+
+test-slow: $(VENV)/.stamp ## Run the tests that need servers, other programs or minutes
+	$(BIN)/python -m pytest -m slow tests
 
 lint: $(VENV)/.stamp ## Check style and types
 	$(BIN)/ruff check
