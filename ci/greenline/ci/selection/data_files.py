@@ -86,7 +86,7 @@ def judge_data(found: Found, state: FileState, rules: DataRules) -> None:
     if declared or rules.no_effect(path):
         return
     folder = _owner(found, path)
-    readers = _far_readers(found, path) if folder is None else _near_readers(found, path)
+    readers = _far_readers(found, path) if folder is None else _near_readers(found, path, folder)
     for reader in readers:
         found.seed(found.graph.node(reader), f"reads files of the kind of {path} near it")
     if mentioned or readers:
@@ -181,9 +181,8 @@ def _owner(found: Found, path: str) -> str | None:
     return None
 
 
-def _near_readers(found: Found, path: str) -> list[str]:
+def _near_readers(found: Found, path: str, folder: str) -> list[str]:
     """Python files near a data file that read files of its kind or list folders."""
-    folder = _owner(found, path)
     ending = posixpath.splitext(path)[1]
     parent = posixpath.basename(posixpath.dirname(path))
     words = [*READERS]

@@ -111,4 +111,4 @@ def _fixtures_of_all(found: Found, sources: dict[str, bytes]) -> dict[str, FileF
     """The facts of many files. All are read: a test may use a fixture whose name it does not spell."""
     paths = sorted(sources)
     plain = map_shares(lambda share: [_fixtures_of(found, path, sources[path]).to_tuples() for path in share], paths)
-    return {path: FileFixtures.from_tuples(facts) for path, facts in zip(paths, plain, strict=True)}  # type: ignore[arg-type]
+    return {path: FileFixtures.from_tuples(facts) for path, facts in zip(paths, plain, strict=True)}

@@ -46,9 +46,9 @@ def judge(found: Found, state: FileState) -> None:
     if everywhere:
         found.all(f"{path}: {everywhere[0]} may behave differently, and it takes part in every test")
         return
-    graph = found.graph
+    imports = found.graph
     unknown = distributions.unexplained(
-        changed, required_by, lambda module: bool(graph.mentioning(module)), environment
+        changed, required_by, lambda module: bool(imports.mentioning(module)), environment
     )
     if unknown:
         found.superset(
@@ -60,8 +60,8 @@ def judge(found: Found, state: FileState) -> None:
     for name, modules in sorted(distributions.import_names(family, environment).items()):
         why = f"imports {name}, which changed in {path}"
         for module in modules:
-            for node in graph.mentioning(module):
-                if governed(graph.path(node)):
+            for node in imports.mentioning(module):
+                if governed(imports.path(node)):
                     found.seed(node, why)
 
 
