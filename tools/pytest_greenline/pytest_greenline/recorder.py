@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
-from pytest_greenline.cores import core
+from pytest_greenline.cores import Seen, core
 from pytest_greenline.inside import Inside
 
 VERSION = 1
@@ -84,13 +84,14 @@ class Recorder:
         self.edges = False  # note who called a block first; for the forking pass
         self.units: dict[str, Owner] = {}
         self._lock = threading.RLock()
+        self._seen = Seen()
         self._paths: dict[str, str] = {}  # file names of code objects of ours
-        self._foreign: set[str] = set()  # and of others
         self._files: set[str] = set()
         self._ids: dict[tuple[str, str], int] = {}
-        self._core = core(self._ran, self._foreign)
+        self._core = core(self._ran, self._seen)
         self.session = Owner(child_of) if child_of else self.unit(SESSION)
         self._stack = [_Running(self.session)]
+        self._look_at_top()
         self._begin_file(process)
 
     # -- from start to end -------------------------------------------------------------------------------
@@ -143,6 +144,10 @@ class Recorder:
         self._ids, self._files = {}, set()
         self.session = Owner(owner.id)
         self._stack = [_Running(self.session)]
+        for numbers in self._seen.numbers.values():
+            if numbers:
+                numbers.clear()
+        self._look_at_top()
         self._begin_file("child")
 
     # -- owners ------------------------------------------------------------------------------------------
@@ -156,6 +161,7 @@ class Recorder:
         """Count for this owner until ``end`` of what this gives. What runs is told anew."""
         depth = len(self._stack)
         self._stack.append(_Running(owner))
+        self._look_at_top()
         if threading.active_count() > 1:
             own = threading.get_ident()
             for thread, frame in sys._current_frames().items():  # a loop that began earlier starts nothing
@@ -166,6 +172,13 @@ class Recorder:
 
     def end(self, depth: int) -> None:
         del self._stack[depth:]
+        self._look_at_top()
+
+    def _look_at_top(self) -> None:
+        """Let the callbacks fill the blocks of who runs. Where more is to be done, they must ask."""
+        owner, frame, _ = self._stack[-1]
+        self._seen.plain = frame is None and not self.child and not self.edges
+        self._seen.now = owner.blocks
 
     def begin_test(self, id: str) -> Owner:
         owner = Owner(id)
@@ -197,6 +210,7 @@ class Recorder:
                 if _is_running(frame):
                     return owner
                 del stack[at:]  # that module is done
+                self._look_at_top()
         return self.session
 
     # -- what happens ------------------------------------------------------------------------------------
@@ -219,7 +233,11 @@ class Recorder:
             name = _block_name(code)
             if code.co_name == "<module>":
                 owner = self._module_starts(owner, path, frame)
-            self._note_block(owner, path, name)
+            number = self._note_block(owner, path, name)
+            if code.co_flags & _OPTIMIZED:
+                numbers = self._seen.numbers[filename]
+                assert numbers is not None
+                numbers[code.co_qualname] = number
             if self.edges:
                 self._note_caller(owner, path, name, frame)
         except Exception as error:
@@ -228,12 +246,13 @@ class Recorder:
     def _classify(self, filename: str) -> str | None:
         path = None if filename.startswith("<") else self.inside.relative(filename)
         if not path or not os.path.isabs(filename) or not _is_file(filename):
-            self._foreign.add(filename)
+            self._seen.numbers[filename] = None
             return None
+        self._seen.numbers[filename] = {}
         self._paths[filename] = path
         return path
 
-    def _note_block(self, owner: Owner, path: str, name: str) -> None:
+    def _note_block(self, owner: Owner, path: str, name: str) -> int:
         key = (path, name)
         number = self._ids.get(key)
         if number is None:
@@ -245,6 +264,7 @@ class Recorder:
             owner.blocks.add(number)
             if self.child:
                 self._line({"kind": "part", "id": owner.id, "blocks": [number]})
+        return number
 
     def note_file(self, path: str) -> None:
         """The content of a Python file, as this process sees it."""
@@ -316,6 +336,7 @@ class Recorder:
             if above is not None and above != path:
                 unit.units.add(f"module:{above}")
         self._stack.append(_Running(unit, frame, threading.get_ident()))
+        self._look_at_top()
         self._core.restart()
         return unit
 
@@ -353,7 +374,7 @@ class Recorder:
         """These functions started earlier and still run."""
         while frame is not None:
             filename = frame.f_code.co_filename
-            if filename not in self._foreign:
+            if self._seen.numbers.get(filename, {}) is not None:
                 path = self._paths.get(filename) or self._classify(filename)
                 if path and path.endswith(".py"):
                     self._note_block(owner, path, _block_name(frame.f_code))
