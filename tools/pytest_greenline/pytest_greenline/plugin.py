@@ -26,6 +26,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="Record what each test runs, imports and reads, as files for greenline. Without =FOLDER: in a new"
         " folder below .greenline/records.",
     )
+    group.addoption(
+        "--greenline-fork",
+        action="store_true",
+        help="With --greenline-record: each test runs in a fork first, which shows what caches hide.",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)  # before conftest files are imported

@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Iterable
 from types import CodeType, FrameType
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from pytest_greenline.cores import Seen, core
 from pytest_greenline.inside import Inside
@@ -126,7 +126,8 @@ class Recorder:
         os.makedirs(self.folder, exist_ok=True)
         name = f"{process}-{os.getpid()}-{time.time_ns():x}.jsonl"
         # A child writes each line at once.
-        self._file = _open(os.path.join(self.folder, name), "ab", buffering=0 if self.child else 1 << 16)
+        buffering = 0 if self.child else 1 << 16
+        self._file: BinaryIO = _open(os.path.join(self.folder, name), "ab", buffering=buffering)
         first = {"kind": "session", "version": VERSION, "process": process, "suite_root": self.suite_root}
         self._line({**first, "variant": self._variant})
 
@@ -392,9 +393,41 @@ class Recorder:
                     return
             caller = caller.f_back
 
-    def write_cache(self, number: int, blocks: Iterable[int]) -> None:
-        path, name = next(key for key, each in self._ids.items() if each == number)
-        self._line({"kind": "cache", "path": path, "name": name, "blocks": sorted(blocks)})
+    # -- the forking pass --------------------------------------------------------------------------------
+
+    def alone(self, nowhere: BinaryIO) -> None:
+        """In a fork that runs one test: nothing is written, units are filled anew, callers are noted."""
+        self._file = nowhere
+        self.units = {}
+        self.edges = True
+
+    def edges_of(self, owner: Owner) -> dict[tuple[str, str], tuple[str, str] | None]:
+        """Each block that ran for this test, in units too, and who called it first."""
+        keys = {number: key for key, number in self._ids.items()}
+        found: dict[tuple[str, str], tuple[str, str] | None] = {}
+        for each in (owner, *self.units.values()):
+            for number in each.blocks:
+                caller = each.callers.get(number)
+                found.setdefault(keys[number], keys[caller] if caller else None)
+        return found
+
+    def blocks_of(self, owner: Owner) -> set[tuple[str, str]]:
+        """The blocks of a test and of all units that it used."""
+        keys = {number: key for key, number in self._ids.items()}
+        numbers, todo, done = set(owner.blocks), list(owner.units), set()
+        while todo:
+            unit = self.units.get(todo.pop())
+            if unit is not None and unit.id not in done:
+                done.add(unit.id)
+                numbers |= unit.blocks
+                todo += unit.units
+        return {keys[number] for number in numbers}
+
+    def write_edges(self, kind: dict[str, str], blocks: Iterable[tuple[str, str]]) -> None:
+        """A line that adds blocks to a block ("cache") or a test ("part")."""
+        nobody = Owner("")
+        numbers = sorted(self._note_block(nobody, path, name) for path, name in blocks)
+        self._line({**kind, "blocks": numbers})
 
 
 def _block_name(code: CodeType) -> str:
