@@ -26,11 +26,8 @@ VERSION = 1
 SESSION = "hook:session"
 _open, _write = io.open, os.write  # the real ones: probes.py replaces the first
 _OPTIMIZED = 1  # a code flag that functions have, class and module bodies do not
-# Modules through which others ask for paths and variables.
-_MESSENGERS = (
-    "os", "posixpath", "ntpath", "genericpath", "pathlib", "pathlib._local", "collections.abc",
-    "pytest_greenline.probes",
-)  # fmt: skip
+# Packages through which others ask for paths and variables.
+_MESSENGERS = ("os", "posixpath", "ntpath", "genericpath", "pathlib", "collections", "pytest_greenline")
 _LISTS = ("modules", "opened", "listed", "queried", "env", "children", "units")
 
 
@@ -111,6 +108,7 @@ class Recorder:
         self._core.stop()
         if not self.failure and not self.child:
             for _, unit in sorted(self.units.items()):
+                unit.modules = {each for each in unit.modules if each not in sys.modules or self.module_path(each)}
                 early = {"early": True} if unit.early else {}
                 self._line({"kind": "unit", "id": unit.id, **early, **unit.lists()})
             self._line({"kind": "end"})
@@ -150,6 +148,12 @@ class Recorder:
                 numbers.clear()
         self._look_at_top()
         self._begin_file("child")
+
+    def ticket(self) -> dict[str, str]:
+        """What a process that starts now needs to record for the running owner."""
+        return {
+            "root": self.inside.root, "folder": self.folder, "suite_root": self.suite_root, "owner": self.owner().id,
+        }  # fmt: skip
 
     # -- owners ------------------------------------------------------------------------------------------
 
@@ -193,6 +197,7 @@ class Recorder:
         self.end(1)
         lost = {"lost": owner.lost} if owner.lost else {}
         if not self.failure:
+            owner.modules = {each for each in owner.modules if each not in sys.modules or self.module_path(each)}
             phases = {name: round(seconds, 6) for name, seconds in phases.items()}
             lists = owner.lists()
             self._line({"kind": "test", "id": owner.id, **lists, "outcome": outcome, "phases": phases, **lost})
@@ -308,6 +313,10 @@ class Recorder:
         if name not in getattr(owner, kind) and self._counts(owner, sys._getframe(2), kind == "env"):
             self.note(owner, kind, name)
 
+    def counts_child(self, frame: FrameType) -> bool:
+        """Is a process that starts now one of a test's? pytest-xdist starts its workers too."""
+        return not self.failure and self._counts(self.owner(), frame, False)
+
     def _counts(self, owner: Owner, frame: FrameType | None, trivial: bool) -> bool:
         """Is this for the tests? pytest's own work is not: to collect, and ``trivial`` questions later on."""
         if owner.id.startswith(("hook:", "collect:")):
@@ -316,9 +325,9 @@ class Recorder:
             return frame is not None
         if not trivial:
             return True
-        while frame is not None and frame.f_globals.get("__name__") in _MESSENGERS:
+        while frame is not None and _package_of(frame) in _MESSENGERS:
             frame = frame.f_back
-        return frame is None or not str(frame.f_globals.get("__name__")).startswith(("_pytest.", "pytest_greenline."))
+        return frame is None or _package_of(frame) != "_pytest"
 
     # -- modules -----------------------------------------------------------------------------------------
 
@@ -434,6 +443,10 @@ def _block_name(code: CodeType) -> str:
     name = code.co_qualname.partition(".<locals>")[0]
     is_function = code.co_flags & _OPTIMIZED or ".<locals>" in code.co_qualname
     return name if is_function and not name.endswith(">") else ""
+
+
+def _package_of(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__")).partition(".")[0]
 
 
 def _is_running(frame: FrameType) -> bool:

@@ -109,7 +109,8 @@ class Recording:
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, Any, None]:
         if self.config.getoption("greenline_fork") and not self.config.getoption("collectonly"):
-            reason = forked.cannot_fork()
+            xdist = not hasattr(session, "items") or hasattr(self.config, "workerinput")
+            reason = "it needs one process, not pytest-xdist's" if xdist else forked.cannot_fork()
             if reason:
                 self.told.append(f"no forking pass: {reason}")
             else:
