@@ -66,7 +66,7 @@ def call_of(run: Run, answer: Answer, options: Sequence[str], scratch: str) -> C
     own = [*run.command, *(f"--ignore={_relative(root, run.root)}" for root in inner or ())]
     if inner is not None and (answer.everything or not run.tests):
         return Call([*own, *options], folder, {}, whole=True)
-    if _has_guest(run.command, folder):
+    if has_guest(run.command, folder):
         path = os.path.join(scratch, "answer.json")
         with open(path, "w", encoding="utf-8") as file:
             json.dump(_guest_answer(run, answer), file)
@@ -175,7 +175,7 @@ def _has_pytest(python: str) -> bool:
         return False
 
 
-def _has_guest(command: tuple[str, ...], folder: str) -> bool:
+def has_guest(command: tuple[str, ...], folder: str) -> bool:
     """Does this pytest load pytest-greenline? ``pytest -VV`` lists its plugins."""
     try:
         asked = subprocess.run([*command, "-VV"], cwd=folder, capture_output=True, check=False)
