@@ -118,12 +118,9 @@ def _binding(name: str, was: list[Item], now: list[Item], in_class: bool) -> Ite
     values = [item.value for item in sides]
     node = (now or was)[-1].node
     if all(isinstance(value, tuple) for value in values):
-        runs = [
-            [value for value in part if value[0] != "TYPE_CHECKING"]
-            for part in (values[: len(was)], values[len(was) :])
-        ]
-        yield from (Change(IMPORT_REMOVED, name, target=value) for value in runs[0] if value not in runs[1])
-        yield from (Change(IMPORT_ADDED, name, target=value) for value in runs[1] if value not in runs[0])
+        old, new = ([i.value for i in part if i.value[0] != "TYPE_CHECKING"] for part in (was, now))
+        yield from (Change(IMPORT_REMOVED, name, target=value) for value in old if value not in new)
+        yield from (Change(IMPORT_ADDED, name, target=value) for value in new if value not in old)
     elif len(was) == len(now) and all(isinstance(value, Function) for value in values):
         for before, after in zip(was, now, strict=True):
             yield from function_kinds(name, before.value, after.value, in_class)

@@ -46,12 +46,8 @@ def close(
     circle used, all of them did.
     """
     facts = Facts()
-    modules = {
-        name: unit
-        for unit in recorded.units
-        if unit.startswith("module:")
-        for name, _ in names_of(unit[len("module:") :])
-    }
+    files = {unit: unit.removeprefix("module:") for unit in recorded.units if unit.startswith("module:")}
+    modules = {name: unit for unit, path in files.items() for name, _ in names_of(path)}
     links = _Links(read, names_of, modules)
     graph: networkx.DiGraph[object] = networkx.DiGraph()
     own: dict[object, BitMap] = {}
@@ -119,7 +115,9 @@ def _closures(graph: networkx.DiGraph[object], own: dict[object, BitMap]) -> dic
     total: dict[int, BitMap] = {}
     for part in reversed(list(networkx.topological_sort(parts))):
         members = parts.nodes[part]["members"]
-        total[part] = BitMap().union(*(own[node] for node in members if node in own), *map(total.get, parts[part]))
+        total[part] = BitMap().union(
+            *(own[node] for node in members if node in own), *(total[each] for each in parts[part])
+        )
     return {node: total[part] for node, part in parts.graph["mapping"].items()}
 
 

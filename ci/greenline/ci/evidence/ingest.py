@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from pyroaring import BitMap
-from sqlalchemy import Connection, delete, insert, select, text, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select, text, update
 from sqlalchemy.engine import Row
 
 from greenline.ci.evidence import forms
@@ -30,26 +30,8 @@ from greenline.depgraph.index import Opened, open_change
 from greenline.depgraph.workspace import GitError, Workspace, blob_id
 
 HARMLESS = frozenset(
-    [
-        "git",
-        "uname",
-        "ldconfig",
-        "locale",
-        "which",
-        "true",
-        "false",
-        "echo",
-        "sleep",
-        "stty",
-        "tput",
-        "lsb_release",
-        "nvidia-smi",
-        "file",
-        "date",
-        "whoami",
-        "id",
-        "hostname",
-    ]
+    """git uname ldconfig locale which true false echo sleep stty tput lsb_release nvidia-smi file date whoami id
+    hostname""".split()  # noqa: SIM905
 )
 """Programs that run no code of the repository. A test that starts another one has used what nobody saw."""
 KEPT_SECONDS = 60 * 86400
@@ -163,7 +145,7 @@ class _Writer:
 
         columns = (row.id, row.suite, row.variant, row.commit_id, row.dirty, row.alive, row.runs)
         evidence = Evidence(query, columns)
-        if not row.next_number or (evidence.commit, evidence.dirty) == self.state:
+        if not row.next_number or State(evidence.commit, evidence.dirty) == self.state:
             return evidence.alive
         of_suite = FILE.c.suite_id == row.id
         try:
@@ -185,12 +167,11 @@ class _Writer:
         return blob_id(data) if data is not None else ""
 
     def _names_of(self, path: str) -> list[tuple[str, str]]:
-        layout = self.opened.graph.layout
+        graph = self.opened.graph
         is_package = path.endswith("/__init__.py")
-        return [
-            (name.name, name.name if is_package else name.name.rpartition(".")[0])
-            for name in self.opened.graph.names(path)
-        ] or [("", package) for package in layout.package_of(path)]
+        names = [name.name for name in graph.names(path)]
+        found = [(name, name if is_package else name.rpartition(".")[0]) for name in names]
+        return found or [("", package) for package in graph.layout.package_of(path)]
 
     def _tests(
         self,
@@ -258,27 +239,25 @@ class _Writer:
         for test, record in numbers.items():
             for number in facts.of_test[test]:
                 added.setdefault(fact_of[number], BitMap()).add(record)
-        table = FACT.c
         known = {
             (row.kind, row.path, row.name): forms.bitmap(row.records)
-            for row in self.connection.execute(select(FACT).where(table.suite_id == suite_id))
+            for row in self.connection.execute(select(FACT).where(FACT.c.suite_id == suite_id))
             if (row.kind, row.path, row.name) in added
         }
         fresh = []
         for fact, records in sorted(added.items()):
-            kind, path, name = fact
             if fact in known:
-                where = (
-                    (table.suite_id == suite_id) & (table.kind == kind) & (table.path == path) & (table.name == name)
-                )
                 joined = forms.dump(known[fact] | records)
-                self.connection.execute(update(FACT).where(where).values(records=joined))
+                self.connection.execute(update(FACT).where(_is_fact(suite_id, *fact)).values(records=joined))
             else:
-                fresh.append(
-                    {"suite_id": suite_id, "kind": kind, "path": path, "name": name, "records": forms.dump(records)}
-                )
+                values = dict(zip(("kind", "path", "name"), fact, strict=True))
+                fresh.append({"suite_id": suite_id, **values, "records": forms.dump(records)})
         if fresh:
             self.connection.execute(insert(FACT), fresh)
+
+
+def _is_fact(suite_id: int, kind: str, path: str, name: str) -> ColumnElement[bool]:
+    return and_(FACT.c.suite_id == suite_id, FACT.c.kind == kind, FACT.c.path == path, FACT.c.name == name)
 
 
 def _columns(entries: dict[str, Entry]) -> dict[str, object]:
@@ -313,8 +292,7 @@ def compact(connection: Connection, suite_id: int) -> None:
     alive = forms.bitmap(row.alive)
     rename = {old: new for new, old in enumerate(alive)}
     for fact in connection.execute(select(FACT).where(FACT.c.suite_id == suite_id)).all():
-        where = (FACT.c.suite_id == suite_id) & (FACT.c.kind == fact.kind)
-        where &= (FACT.c.path == fact.path) & (FACT.c.name == fact.name)
+        where = _is_fact(suite_id, fact.kind, fact.path, fact.name)
         kept = BitMap(rename[number] for number in forms.bitmap(fact.records) & alive)
         change = update(FACT).where(where).values(records=forms.dump(kept)) if kept else delete(FACT).where(where)
         connection.execute(change)

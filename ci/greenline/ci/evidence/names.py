@@ -90,10 +90,8 @@ class Names:
             source = self._opened.read_head(path) or b""
             tree = blocks.parse(source)
             lines = source.splitlines()
-            if tree is None:
-                found = [Region(1, len(lines), STATEMENT, "")]
-            else:
-                found = sorted(_regions(tree.body, ""))
+            whole = [Region(1, len(lines), STATEMENT, "")]
+            found = whole if tree is None else sorted(_regions(tree.body, ""))
             self._regions[path] = found, lines
         return self._regions[path]
 
@@ -103,7 +101,7 @@ def _regions(body: list[ast.stmt], inside: str) -> Iterator[Region]:
     owner = inside[:-1]
     for node in body:
         end = node.end_lineno or node.lineno
-        first = min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", ()))])
+        first = _first(node)
         if isinstance(node, Function):
             start = min(statement.lineno for statement in node.body)
             made = (node.name,) if node.decorator_list or not all(map(_is_literal, _defaults(node))) else ()
@@ -118,16 +116,23 @@ def _regions(body: list[ast.stmt], inside: str) -> Iterator[Region]:
         elif isinstance(node, ast.Import | ast.ImportFrom):
             bound = tuple(alias.asname for alias in node.names if alias.asname)
             yield Region(first, end, IMPORT, owner, bound)
-        elif (
-            isinstance(node, ast.If) and blocks.leaf(node.test) == "TYPE_CHECKING" and not node.orelse
-        ) or "__all__" in (names := blocks.bound_names(node)):
+        elif _is_for_checkers(node) or "__all__" in blocks.bound_names(node):
             yield Region(first, end, IMPORT, owner)
         elif inside:
-            yield Region(first, end, CLASS, owner, names)
-        elif names and "pytestmark" not in names:
+            yield Region(first, end, CLASS, owner, blocks.bound_names(node))
+        elif (names := blocks.bound_names(node)) and "pytestmark" not in names:
             yield Region(first, end, BINDING, "", names)
         else:
             yield from _statement(node, first, end)
+
+
+def _is_for_checkers(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and blocks.leaf(node.test) == "TYPE_CHECKING" and not node.orelse
+
+
+def _first(node: ast.stmt) -> int:
+    """The first line, decorators included."""
+    return min([node.lineno, *(int(each.lineno) for each in getattr(node, "decorator_list", ()))])
 
 
 def _defaults(node: Function) -> list[ast.expr]:
@@ -142,7 +147,7 @@ def _statement(node: ast.stmt, first: int, end: int) -> Iterator[Region]:
     """Functions under an ``if`` or ``try`` are blocks too; what is between them is the statement."""
     inner: list[Region] = []
     for part in ast.iter_child_nodes(node):
-        if isinstance(part, ast.stmt | ast.excepthandler):
+        if isinstance(part, ast.stmt | ast.ExceptHandler):
             body = [part] if isinstance(part, ast.stmt) else part.body
             inner += [region for region in _regions(body, "") if region.kind in (BODY, HEAD, CLASS, IMPORT)]
     at = first

@@ -35,7 +35,7 @@ class Evidence:
     def __init__(self, query: Query, row: Sequence[Any]) -> None:
         self._query = query
         self.id, self.suite, self.variant, self.commit, dirty, alive, self.runs = row
-        self.dirty: dict[str, tuple[str, str]] = unpack(dirty)  # path → object id, content in latin-1
+        self.dirty: dict[str, list[str]] = unpack(dirty)  # path → object id, content in latin-1
         self.alive = bitmap(alive)
         self.files = {
             path: File(bitmap(records) & self.alive, bitmap(newest) & self.alive, known, bool(complete))

@@ -87,7 +87,7 @@ def _is_static(opened: Opened, state: FileState, rules: DataRules) -> bool:
     """Whether the static rule has to judge a file, in addition to evidence."""
     path = state.path
     name = posixpath.basename(path)
-    declared = any(matches(path) for matches, *_ in (*rules.edges, *rules.data))
+    declared = any(matches(path) for matches in [*(edge[0] for edge in rules.edges), *(data[0] for data in rules.data)])
     if declared or rules.run_all(path) or generated_from(path) or state.mode == SUBMODULE:
         return True
     if is_config_name(path) or is_manifest(path) or path.endswith((*NATIVE, *STUBS)):

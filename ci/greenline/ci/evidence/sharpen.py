@@ -52,8 +52,8 @@ def known_suites(
             since = _since(opened, config, evidence)
         except GitError:
             warnings.append(
-                f"evidence of suite {evidence.suite} was recorded at {evidence.commit[:12]}, which is not in this clone,"
-                f" and is not used; git fetch --filter=blob:none origin {evidence.commit}"
+                f"evidence of suite {evidence.suite} is not used: it was recorded at {evidence.commit[:12]}, which is"
+                f" not in this clone; git fetch --filter=blob:none origin {evidence.commit}"
             )
             continue
         broken = affected_records(since, config, evidence) if since else BitMap()
