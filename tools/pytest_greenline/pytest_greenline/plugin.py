@@ -1,4 +1,4 @@
-"""pytest's hooks: the options, the marker, and ``--affected``, which loads the rest."""
+"""pytest's hooks: the options and the marker; what an option needs is loaded when it is given."""
 
 from __future__ import annotations
 
@@ -18,6 +18,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="REF",
         help="With --affected: measure the change from the merge base of REF and HEAD.",
     )
+    group.addoption(
+        "--greenline-results",
+        metavar="FILE",
+        help="Record in FILE, as JSON lines, what is collected and how each test ends.",
+    )
+    group.addoption(
+        "--greenline-shard",
+        metavar="FILE",
+        help="Run only the tests of the shard that `greenline shard run` describes in FILE.",
+    )
+    group.addoption(
+        "--greenline-leases",
+        metavar="R,W",
+        help="Run what `greenline shard run --local` leases through these pipes.",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -30,3 +45,17 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         from pytest_greenline import selection
 
         selection.start(session.config)
+    results, shard, leases = (session.config.getoption(f"greenline_{name}") for name in ("results", "shard", "leases"))
+    if leases:
+        from pytest_greenline import leases as on_lease
+
+        on_lease.start(session.config, leases, shard, results)
+        return
+    if results:
+        from pytest_greenline import results as recording
+
+        recording.start(session.config, results)
+    if shard:
+        from pytest_greenline import shard as part
+
+        part.start(session.config, shard)
