@@ -323,7 +323,7 @@ class _Judge:
 
 
 def again_with(shard: int) -> str:
-    return f"greenline shard run --plan FILE --index {shard}"
+    return f"run it again: greenline shard run --plan FILE --index {shard}"
 
 
 def first_line(text: str) -> str:
