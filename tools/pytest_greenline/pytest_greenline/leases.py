@@ -78,10 +78,13 @@ class Leases:
             if file not in self._items:
                 self._items[file] = list(session.perform_collect([path])) if os.path.exists(path) else []
         candidates = (item for file in files(leased) for item in self._items[file])
-        items = [item for item in candidates if leased.hold(home(self._full(item.nodeid), *self._every))]
+        items = [item for item in candidates if self._is_leased(self._full(item.nodeid), leased)]
         self._collected += len(items)
         session.items = items
         return items
+
+    def _is_leased(self, test: str, leased: Names) -> bool:
+        return test in leased.tests or leased.hold(home(test, *self._every))
 
 
 def _release_memory() -> None:

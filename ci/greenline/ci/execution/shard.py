@@ -9,10 +9,12 @@ import tempfile
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from greenline.ci.execution.gpus import VISIBLE
 from greenline.ci.execution.local import Call, command_of, execute, has_guest
 from greenline.ci.execution.parts import SuitePart, digest, parts_of
+from greenline.ci.execution.placement import wants_gpu
 from greenline.ci.execution.pytest_codes import NOTHING_COLLECTED, worst
-from greenline.ci.sharding.plan_file import Plan
+from greenline.ci.sharding.plan_file import Plan, Pool, Shard
 from greenline.depgraph.config import Config
 from greenline.depgraph.errors import GreenlineError
 from greenline.depgraph.workspace import Workspace
@@ -92,6 +94,11 @@ def suite_command(setting: Setting, suite: SuitePart) -> tuple[list[str], str]:
     return list(command), folder
 
 
+def is_sequence(pool: Pool, shard: Shard) -> bool:
+    """Can one pytest after the other run this shard, or does it need slots?"""
+    return pool.slots == 1 and not any(atom.isolated for atom in shard.atoms)
+
+
 def run_shard(setting: Setting, index: int, attempt: int, say: Callable[[str], object]) -> int:
     """Run a shard's suites one after the other; one exit code for all: see `worst`."""
     shard = setting.plan.shards[index]
@@ -107,7 +114,10 @@ def run_shard(setting: Setting, index: int, attempt: int, say: Callable[[str], o
                 file.write(part_file.dumps(suite.part))
             # With "=": pytest takes a separate word that is a path for one of its arguments when it looks for rootdir.
             call = [*command, f"--greenline-shard={path}", f"--greenline-results={stream}", *setting.options]
-            code = execute(Call(call, folder, setting.session(suite.suite, shard.pool, index, attempt)))
+            variables = setting.session(suite.suite, shard.pool, index, attempt)
+            if not any(map(wants_gpu, suite.atoms)):
+                variables[VISIBLE] = ""
+            code = execute(Call(call, folder, variables))
         if code == NOTHING_COLLECTED and not count:
             code = 0  # only the files' new tests would have run, and there are none
         codes.append(code)
