@@ -21,6 +21,8 @@ COMMANDS = {
     "why": "Show what ties a test to the change, or one module to another.",
     "test": "Select and run tests, suite by suite.",
     "graph": "Look at the import graph: cycles, hubs, cost, export.",
+    "conflicts": "Tell which branches break together, on which lines.",
+    "fix": "Mend what broke by a merge, where the fix is certain.",
     "init": "Write a first greenline.yaml from what is there.",
     "doctor": "Say what works here, what does not, and the way out.",
 }
