@@ -23,6 +23,8 @@ COMMANDS = {
     "record": "Run tests and keep what each was seen to use.",
     "shard": "Plan CPU and GPU jobs, run them, and prove that every test ran.",
     "graph": "Look at the import graph: cycles, hubs, cost, export.",
+    "conflicts": "Tell which branches break together, on which lines.",
+    "fix": "Mend what broke by a merge, where the fix is certain.",
     "init": "Write a first greenline.yaml from what is there.",
     "doctor": "Say what works here, what does not, and the way out.",
 }
