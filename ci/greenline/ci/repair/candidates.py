@@ -44,8 +44,8 @@ class Candidate(NamedTuple):
     """One attempted fix.
 
     ``name``: "fix:renamed", "agent:codex#2", "revert"; ``diff``: ``git diff --binary --full-index`` against ``bad``,
-    empty: the attempt gave none, and ``notes`` says why; ``seconds``: it took; ``cost``: in US dollars; ``log``: scrubbed
-    and bounded.
+    empty: the attempt gave none, and ``notes`` says why; ``seconds``: it took; ``cost``: in US dollars; ``log``:
+    scrubbed and bounded.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Candidate(NamedTuple):
 
     @property
     def maker(self) -> str:
-        """"fix", "agent" or "revert"."""
+        """ "fix", "agent" or "revert"."""
         return self.name.partition(":")[0]
 
 
