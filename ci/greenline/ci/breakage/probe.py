@@ -243,7 +243,7 @@ def _read_results(
         outcome = _outcome(record, folder)
         if outcome and (name not in outcomes or _RANK[outcome.state] > _RANK[outcomes[name].state]):
             outcomes[name] = outcome
-    output = done.out[-_MOST_TEXT:]
+    output = done.out[-_MOST_TEXT:].replace(folder + os.sep, "")
     trouble = ""
     if done.code == TIMED_OUT:
         trouble = f"the run was ended after {timeout:.0f} s"
@@ -269,13 +269,14 @@ def _records(path: str) -> Iterator[dict[str, Any]]:
 
 
 def _outcome(record: Mapping[str, Any], folder: str) -> Outcome | None:
-    text = str(record.get("text", ""))[-_MOST_TEXT:]
+    text = str(record.get("text", ""))[-_MOST_TEXT:].replace(folder + os.sep, "")
     if record["when"] == "collect":
         return Outcome("error", _last_error(text), str(record["id"]), text)
     if record["outcome"] == "failed":
         where = os.path.relpath(os.path.join(folder, record["path"]), folder) if record.get("path") else ""
         state = "failed" if record["when"] == "call" else "error"
-        return Outcome(state, record.get("message") or _last_error(text), where, text)
+        message = str(record.get("message") or "").replace(folder + os.sep, "")
+        return Outcome(state, message or _last_error(text), where, text)
     if record["outcome"] == "skipped":
         return Outcome("skipped")
     return Outcome("passed") if record["when"] == "call" else None
