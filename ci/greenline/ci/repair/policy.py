@@ -117,13 +117,12 @@ def judge(diff: bytes, context: Context) -> Verdict:
     remarks = [*_size(changes, context)]
     is_test = context.is_test or looks_like_test
     for change in changes:
-        remarks += _shape(change)
-        remarks += _protected(change, context)
-        remarks += _text(change, context)
+        outer = [*_shape(change), *_protected(change, context)]
+        remarks += [*outer, *_text(change, context)]
         if change.path.endswith((".py", ".pyi")) and not change.binary:
             judged = policy_tests if is_test(change.path) else policy_python
             remarks += judged.remarks(change, context)
-        elif not change.binary:
+        elif not outer:
             where = "data of tests" if is_test(change.path) else "no Python"
             remarks.append(Remark("unjudged", change.path, f"{where}: the rules do not see what it does", refuse=False))
     remarks += _required(changes, context)
