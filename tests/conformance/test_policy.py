@@ -58,6 +58,7 @@ def diff_of(row: dict[str, Any], root: Path) -> bytes:
     before, after = states(row)
     write(root, dict(before))
     git(root, "add", "--all")
+    tree = git(root, "write-tree").decode().strip()
     write(root, after)
     for path, target in row.get("links", {}).items():
         (root / path).unlink(missing_ok=True)
@@ -65,8 +66,8 @@ def diff_of(row: dict[str, Any], root: Path) -> bytes:
         (root / path).symlink_to(target)
     for path in row.get("executable", ()):
         (root / path).chmod(0o755)
-    git(root, "add", "--all", "--intent-to-add")
-    return git(root, "diff", "--binary", "--full-index", "--no-renames")
+    git(root, "add", "--all")
+    return git(root, "diff", "--cached", "--binary", "--full-index", "--no-renames", tree)
 
 
 def names(remarks: tuple[str, ...]) -> set[str]:

@@ -79,7 +79,9 @@ class _Handler(BaseHTTPRequestHandler):
             return self._json(200, {"input_tokens": 10})
         step = script[min(_results(request), len(script) - 1)]
         if step[0] in ("400", "401", "429", "500"):
-            return self._json(int(step[0]), {"type": "error", "error": {"type": "scripted", "message": f"scripted {step[0]}"}})
+            return self._json(
+                int(step[0]), {"type": "error", "error": {"type": "scripted", "message": f"scripted {step[0]}"}}
+            )
         if step[0] == "hang before headers":
             self.server.stopped.wait(60)
             return None
@@ -110,7 +112,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _results(request: dict[str, Any]) -> int:
     """How many tool results a conversation holds."""
-    found = sum(item.get("type") == "function_call_output" for item in request.get("input", ()) if isinstance(item, dict))
+    found = sum(
+        item.get("type") == "function_call_output" for item in request.get("input", ()) if isinstance(item, dict)
+    )
     for message in request.get("messages", ()):
         if isinstance(message["content"], list):
             found += sum(part.get("type") == "tool_result" for part in message["content"])
@@ -121,14 +125,30 @@ def _openai(step: Step, number: int) -> list[dict[str, Any]]:
     kind = step[0]
     if kind in ("say", "drop", "hang in mid-stream"):
         text = step[1] if kind == "say" else "one moment"
-        item = {"type": "message", "role": "assistant", "id": f"m{number}", "content": [{"type": "output_text", "text": text}]}
+        item = {
+            "type": "message",
+            "role": "assistant",
+            "id": f"m{number}",
+            "content": [{"type": "output_text", "text": text}],
+        }
     elif kind == "refusal":
-        item = {"type": "message", "role": "assistant", "id": "m", "content": [{"type": "refusal", "refusal": "I cannot"}]}
+        item = {
+            "type": "message",
+            "role": "assistant",
+            "id": "m",
+            "content": [{"type": "refusal", "refusal": "I cannot"}],
+        }
     elif kind == "empty":
         item = {}
     else:
         arguments = json.dumps({"cmd": _as_shell(step)})
-        item = {"type": "function_call", "id": f"f{number}", "call_id": f"c{number}", "name": "exec_command", "arguments": arguments}
+        item = {
+            "type": "function_call",
+            "id": f"f{number}",
+            "call_id": f"c{number}",
+            "name": "exec_command",
+            "arguments": arguments,
+        }
     usage = {"input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100}
     output = [item] if item else []
     events: list[dict[str, Any]] = [{"type": "response.created", "response": {"id": f"r{number}"}}]
@@ -154,12 +174,19 @@ def _anthropic(step: Step, number: int) -> list[dict[str, Any]]:
     kind = step[0]
     start: dict[str, Any] | None
     if kind in ("say", "drop", "hang in mid-stream"):
-        start, delta = {"type": "text", "text": ""}, {"type": "text_delta", "text": step[1] if kind == "say" else "one moment"}
+        start, delta = (
+            {"type": "text", "text": ""},
+            {"type": "text_delta", "text": step[1] if kind == "say" else "one moment"},
+        )
     elif kind in ("refusal", "empty"):
         start, delta = None, {}
     else:
         name = {"shell": "Bash", "edit": "Edit", "write": "Write", "read": "Read"}[kind]
-        keys = {"shell": ("command",), "edit": ("file_path", "old_string", "new_string"), "write": ("file_path", "content")}
+        keys = {
+            "shell": ("command",),
+            "edit": ("file_path", "old_string", "new_string"),
+            "write": ("file_path", "content"),
+        }
         given = dict(zip(keys.get(kind, ("file_path",)), step[1:], strict=True))
         start = {"type": "tool_use", "id": f"toolu_{number}", "name": name, "input": {}}
         delta = {"type": "input_json_delta", "partial_json": json.dumps(given)}
