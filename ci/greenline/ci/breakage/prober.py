@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from greenline.ci.breakage import environments
 from greenline.ci.breakage.checkouts import Checkout, Checkouts
-from greenline.ci.breakage.processes import Runner
 from greenline.ci.breakage.probe import Probe, Run, Settings, run
+from greenline.ci.breakage.processes import Runner
 
 Tell = Callable[[str], None]
 
@@ -56,7 +56,7 @@ class Prober:
     def run_all(self, wanted: Sequence[tuple[str, Probe]], why: str, runner: Runner | None = None) -> list[Run]:
         """Probes side by side; the results are in the order of what was wanted. ``runner``: another way to run."""
         with ThreadPoolExecutor(self.slots) as pool:
-            runs = list(pool.map(lambda one: self._one(*one, runner), wanted))
+            runs = list(pool.map(lambda one: self._one(one[0], one[1], runner), wanted))
         for (commit, probe), found in zip(wanted, runs, strict=True):
             failed = tuple(sorted(name for name, each in found.outcomes.items() if each.bad))
             count = len(found.outcomes) if probe.tests is None else len(probe.tests)

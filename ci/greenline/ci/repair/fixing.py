@@ -189,6 +189,8 @@ def reverted_since(workspace: Workspace, culprit: str, head: str) -> str | None:
     listed = workspace.git("log", "--format=%H%x00%B%x01", f"{culprit}..{head}", "--grep=This reverts")
     for record in listed.split("\x01"):
         commit, _, text = record.strip().partition("\0")
-        if any(culprit.startswith(found) for found in re.findall(r"This reverts (?:commit|merge) ([0-9a-f]{7,64})", text)):
+        if any(
+            culprit.startswith(found) for found in re.findall(r"This reverts (?:commit|merge) ([0-9a-f]{7,64})", text)
+        ):
             return commit
     return None

@@ -14,8 +14,8 @@ from typing import NamedTuple
 from greenline.ci.breakage.checkouts import Checkouts
 from greenline.ci.breakage.investigate import Breakage
 from greenline.ci.breakage.probe import Probe, Run
-from greenline.ci.breakage.processes import Finished, Runner
 from greenline.ci.breakage.prober import Prober
+from greenline.ci.breakage.processes import Finished, Runner
 from greenline.ci.repair import clones, policy
 from greenline.ci.repair.candidates import Candidate, Judged
 from greenline.ci.repair.sandbox.sandbox import Sandbox
@@ -154,9 +154,7 @@ def _sandboxed(sandbox: Sandbox) -> Runner:
         home = os.path.dirname(os.path.dirname(command[0]))
         kept = {name: value for name, value in environment.items() if name in _PASSED or name.startswith("GREENLINE_")}
         readable = [home] if home else []
-        done = sandbox.run(
-            command, folder, environment=kept, timeout=timeout, writable=writable, readable=readable
-        )
+        done = sandbox.run(command, folder, environment=kept, timeout=timeout, writable=writable, readable=readable)
         return Finished(done.code, done.output, done.seconds)
 
     return run
