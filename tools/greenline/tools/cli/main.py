@@ -25,6 +25,7 @@ COMMANDS = {
     "graph": "Look at the import graph: cycles, hubs, cost, export.",
     "conflicts": "Tell which branches break together, on which lines.",
     "fix": "Mend what broke by a merge, where the fix is certain.",
+    "repair": "Main is red: propose a verified repair, or hand off.",
     "init": "Write a first greenline.yaml from what is there.",
     "doctor": "Say what works here, what does not, and the way out.",
 }
