@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from greenline.depgraph import scan
 from greenline.depgraph.embedded import python_of
-from greenline.depgraph.factstore import FactStore, Job, scan_version
+from greenline.depgraph.imports import facts_of
 from greenline.depgraph.index import Opened
 from greenline.depgraph.linking import TEST
-from greenline.depgraph.overlay import SYMLINK
 from greenline.depgraph.resolve import Resolver, absolute, parents
 from greenline.depgraph.scan import Facts
 from greenline.depgraph.workspace import ABSENT
@@ -96,7 +95,7 @@ def read(opened: Opened, imports_only: bool = False) -> CodeGraph:
     names = Names(opened, paths, number)
     lists = graph.dependency_lists()
     edges, references = [], []
-    for node, (old, facts) in enumerate(zip(there, _facts(opened, paths), strict=True)):
+    for node, (old, facts) in enumerate(zip(there, facts_of(opened, paths), strict=True)):
         targets = graph.dependencies(paths[node], facts) if paths[node] in changed else lists[old]
         own, found = _references(names, node, facts, set(names.numbers(targets)), imports_only)
         edges.append(sorted(own))
@@ -154,19 +153,6 @@ class Names:
     def numbers(self, nodes: Iterable[int]) -> Nodes:
         number = self._number
         return tuple([number[each] for each in nodes if each in number])
-
-
-def _facts(opened: Opened, paths: Sequence[str]) -> list[Facts]:
-    """What the scanner says of each file: kept facts where it is as at the base, else those of the file itself."""
-    workspace = opened.workspace
-    changed = {state.path for state in opened.changes}
-    entries = {each.path: each for each in workspace.entries(opened.base) if each.mode != SYMLINK}
-    jobs = {path: Job(entries[path].oid, path) for path in paths if path in entries and path not in changed}
-    store = FactStore(workspace.cache)
-    store.load_packs()
-    known = store.facts(list(jobs.values()), lambda share: workspace.read_blobs([job.oid for job in share]))
-    facts = dict(zip(jobs, known, strict=True))
-    return [facts[path] if path in facts else scan_version(opened.read_head(path), path) for path in paths]
 
 
 def _references(

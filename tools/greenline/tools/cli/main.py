@@ -20,6 +20,7 @@ COMMANDS = {
     "affected": "Print the tests that a change can break.",
     "why": "Show what ties a test to the change, or one module to another.",
     "test": "Select and run tests, suite by suite.",
+    "check": "Tell what breaks the rules of greenline.yaml.",
     "graph": "Look at the import graph: cycles, hubs, cost, export.",
     "init": "Write a first greenline.yaml from what is there.",
     "doctor": "Say what works here, what does not, and the way out.",
