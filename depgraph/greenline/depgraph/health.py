@@ -20,7 +20,7 @@ from greenline.depgraph.index import Opened
 from greenline.depgraph.linking import TEST
 from greenline.depgraph.resolve import Resolver, absolute, parents
 from greenline.depgraph.scan import Facts
-from greenline.depgraph.workspace import ABSENT
+from greenline.depgraph.workspace import ABSENT, Workspace
 
 if TYPE_CHECKING:
     import networkx
@@ -181,15 +181,16 @@ def _references(
     return edges, [Reference(own, kind, tuple(sorted(targets & single))) for own, (kind, targets) in found.items()]
 
 
-def recent_changes(graph: CodeGraph, since: str | None, commits: int) -> list[set[int]]:
-    """The modules that each of the last commits edited, along the first parents; without those that edited none.
+def recent_changes(workspace: Workspace, paths: Sequence[str], since: str | None, commits: int) -> list[set[int]]:
+    """The modules, as positions in ``paths``, that each of the last commits edited, along the first parents.
 
-    ``since``: a commit id, only commits after it. A commit without a parent adds everything and is left out.
+    ``since``: a commit id, only commits after it. Left out are commits that edited none, and those without a parent:
+    they add everything.
     """
-    number = {path: node for node, path in enumerate(graph.paths)}
+    number = {path: node for node, path in enumerate(paths)}
     options = ("--first-parent", "-m", "--min-parents=1", "--no-renames", "--name-only", "--format=%x01", "-z")
     wanted = f"{since}..HEAD" if since else "HEAD"
-    text = graph.names.opened.workspace.git("log", *options, f"--max-count={commits}", wanted, "--")
+    text = workspace.git("log", *options, f"--max-count={commits}", wanted, "--")
     changes = [{number[path] for path in re.split("[\0\n]", part) if path in number} for part in text.split("\1")]
     return [change for change in changes if change]
 
@@ -619,6 +620,31 @@ def uses(source: bytes, spots: Collection[tuple[int, str]]) -> Uses | None:
             children = value if isinstance(value, list) else [value]
             todo += [(child, inside) for child in children if isinstance(child, ast.AST)]
     return found
+
+
+def advice(used: Uses | None, path: str, at_import: bool, is_test: bool) -> str:
+    """What could be done about an import in the file at ``path``, as far as that file tells; "" if nothing is known.
+
+    ``at_import``: the statement runs as the file is imported.
+    """
+    if used is None:
+        return ""
+    if not any(used):
+        if path.endswith("__init__.py"):
+            return "only passed on from here: who needs it could import it where it is defined"
+        return "not used here: remove it, unless it is there for what importing it does"
+    if not used.at_import and not used.in_functions:
+        names = _few(used.in_annotations)
+        return f"only annotations use {names}: import it under 'if TYPE_CHECKING:', unless they are read at run time"
+    names = _few(used.at_import or used.in_functions)
+    if at_import and not used.at_import and (is_test or path.endswith("conftest.py")):
+        return f"only functions use {names}: import it there, and only the tests that run them depend on it"
+    return f"move what it takes ({names}), or what uses that, to a module that fewer tests reach"
+
+
+def _few(names: Iterable[str]) -> str:
+    first, *rest = sorted(names)
+    return first if not rest else f"{first}, {rest[0]}" if len(rest) == 1 else f"{first} and {len(rest)} more names"
 
 
 # -- export --------------------------------------------------------------------------------------------------

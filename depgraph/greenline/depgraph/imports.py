@@ -58,27 +58,36 @@ class Meaning:
         nodes = [graph.node(path) for path in paths]
         self._number = {node: number for number, node in enumerate(nodes)}
         self._resolver = Resolver(_Present(graph.modules(), self._number.keys()))
+        self._plain: dict[str, list[int]] = {}
         self._outside: dict[str, int] = {}
         self._first = len(paths)
 
     def of(self, path: str, name: str) -> list[int]:
         """The nodes that a name in an import statement of a file means."""
-        folder = path.rpartition("/")[0]
         if name.endswith(".*"):
             name = name[:-2] if name.strip(".*") else name[:-1]
+        if name[0] != ".":
+            return self._plain.get(name) or self._absolute(path, name)
+        names = absolute(name, self.layout.package_of(path))
+        found = [node for each in names for node in self._plain.get(each) or self._absolute(path, each)]
+        return [node for node in found if node < self._first]
+
+    def _absolute(self, path: str, name: str) -> list[int]:
+        folder = path.rpartition("/")[0]
+        known = name
         found: list[int] = []
-        for each in absolute(name, self.layout.package_of(path)) if name[0] == "." else (name,):
-            known = each
-            while known:
-                targets = self._resolver.targets(known, folder)
-                own = targets[len(self._resolver.targets(known.rpartition(".")[0], folder)) :]
-                if own:
-                    found += [self._number[node] for node in own]
-                    break
-                known = known.rpartition(".")[0]
-        if not found and name[0] != ".":
-            found.append(self._outside.setdefault(name, self._first + len(self._outside)))
+        while known and not found:
+            targets = self._resolver.targets(known, folder)
+            own = targets[len(self._resolver.targets(known.rpartition(".")[0], folder)) :]
+            found = [self._number[node] for node in own]
+            known = known.rpartition(".")[0]
+        found = found or self._from_outside(name)
+        if self._resolver.is_plain(name):
+            self._plain[name] = found
         return found
+
+    def _from_outside(self, name: str) -> list[int]:
+        return [self._outside.setdefault(name, self._first + len(self._outside))]
 
     def outside(self) -> list[str]:
         """The names that are imported from outside, in the order of their nodes."""
