@@ -7,12 +7,14 @@ its parents. Else they are HEAD, with what is not committed, and the tip of the 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from greenline.ci.environment import Base
 from greenline.depgraph.workspace import GitError, NotARepository, Workspace
+from greenline.rules.conflicts.merge import merge_trees
 
 _IDENTITY = {
     f"GIT_{role}_{what}": value
@@ -75,25 +77,16 @@ def _sides(workspace: Workspace, ours: str, theirs: str, merged: str | None) -> 
     base = workspace.merge_base(ours, theirs)
     if base is None:
         why = "the commit that both sides started from is not in this clone"
-        shallow = workspace.is_shallow()
-        return Untold(why, False, "git fetch --no-tags --unshallow origin" if shallow else None)
+        return Untold(why, False, "git fetch --no-tags --unshallow origin" if workspace.is_shallow() else None)
     if base == theirs:
         return Untold("the target branch gained nothing since", True)
     if merged is not None:
         return Sides(base, ours, theirs, merged)
-    return Sides(base, ours, theirs, *_merge(workspace, ours, theirs))
-
-
-def _merge(workspace: Workspace, ours: str, theirs: str) -> tuple[str | None, tuple[str, ...]]:
-    """A commit of what git makes of the two, or the files that it cannot merge. Nothing but objects is written."""
     try:
-        out = workspace.git("merge-tree", "--write-tree", "-z", "--name-only", "--no-messages", ours, theirs, ok=(0, 1))
-    except NotARepository as error:
-        raise GitError("git is too old to merge two branches aside", "install git 2.38 or later") from error
-    tree, *conflicts = out.split("\0")[:-1]
-    if conflicts:
-        return None, tuple(sorted(filter(None, conflicts)))
-    return _commit(workspace, tree, ours, theirs), ()
+        tree, textual = merge_trees(workspace, base, ours, theirs)
+    except NotARepository:  # an option that git does not know
+        return Untold("this git cannot merge aside from the work tree", False, "install git 2.38 or later")
+    return Sides(base, ours, theirs, None if textual else _commit(workspace, tree, ours, theirs), tuple(textual))
 
 
 def state_of(workspace: Workspace) -> str:
@@ -110,8 +103,6 @@ def state_of(workspace: Workspace) -> str:
         index = os.path.join(folder, "index")
         own = os.path.join(workspace.git_dir, "index")
         if os.path.exists(own):
-            import shutil
-
             shutil.copy2(own, index)
         extra = {"GIT_INDEX_FILE": index}
         workspace.git("add", "--all", "--ignore-errors", extra=extra, ok=(0, 1))

@@ -178,10 +178,10 @@ def _weight(bits: int, weights: Sequence[float], start: int) -> float:
 # -- findings ------------------------------------------------------------------------------------------------
 
 
-def findings(found: Bill, budget: Budget, opened: Opened, imports: Imports) -> list[Finding]:
-    """The edges that cost more than the budget allows, with the way to be rid of each."""
+def over(found: Bill, budget: Budget) -> list[Cost]:
+    """The added edges that cost more than the budget allows."""
     return [
-        finding_of(cost, found, opened, imports)
+        cost
         for cost in found.added
         if (budget.tests is not None and cost.tests > budget.tests)
         or (budget.minutes is not None and cost.seconds / 60 > budget.minutes)
@@ -189,6 +189,7 @@ def findings(found: Bill, budget: Budget, opened: Opened, imports: Imports) -> l
 
 
 def finding_of(cost: Cost, found: Bill, opened: Opened, imports: Imports) -> Finding:
+    """An edge that is too dear, with the way to be rid of it."""
     target = cost.to[-1]
     nodes = {path: node for node, path in enumerate(imports.paths)}
     lines = imports.lines(nodes[cost.importer], nodes[target]) if {cost.importer, target} <= nodes.keys() else []

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import itertools
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
+from greenline.depgraph.config import FILE
 from greenline.depgraph.health import condense
 from greenline.depgraph.imports import Imports, read_imports
 from greenline.depgraph.index import Opened
@@ -17,6 +19,9 @@ from greenline.rules.findings import Finding, Place
 from greenline.rules.modules import ModuleSets, pattern_of
 from greenline.rules.settings import Acyclic, Contract, Ignore, Layers, Protected, Rules, rule_name
 from greenline.rules.suppress import Suppressed, about, expired, sift, unneeded
+
+NO_MODULE = "rules/no-module"
+"""The rule of rules: they must be about something that is there."""
 
 
 class Checked(NamedTuple):
@@ -35,17 +40,18 @@ class Checked(NamedTuple):
 def check(
     opened: Opened, rules: Rules, baseline: Collection[Entry], today: datetime.date, new_only: bool = False
 ) -> Checked:
-    """Check the head of a change. ``new_only``: leave out what breaks the same rules at its base.
-
-    Raises GreenlineError where a rule names what is not there.
-    """
+    """Check the head of a change. ``new_only``: leave out what breaks the same rules at its base."""
     state = State(read_imports(opened), rules.ignores, today)
     before = State(read_imports(opened, at_base=True), rules.ignores, today) if opened.changes and new_only else None
     if new_only and before is None:
         return Checked([], [], [], list(baseline))
     found: list[Finding] = []
     for contract in rules.contracts:
-        found += _of_contract(state, contract, baseline, before)
+        try:
+            found += _of_contract(state, contract, baseline, before)
+        except contracts.NoModule as error:
+            subject = f"{rule_name(contract)}: {error.module}"
+            found.append(Finding(NO_MODULE, Place(FILE), error.message, subject, error.hint or ""))
     for purpose in rules.purposes:
         found += [
             state.library(use, rule_name(purpose), purpose.use) for use in purposes.others(state.imports, purpose)
@@ -140,10 +146,11 @@ def _needed_circles(state: State, rules: Rules, baseline: Collection[Entry]) -> 
         known = {fingerprint: edge for fingerprint, edge in edges.items() if edge}
         for fingerprint in list(known):
             rest = [edge for other, edge in known.items() if other != fingerprint]
-            if violations(state.imports, state.sets, contract, state.cut(rule_name(contract)), rest):
-                found.add(fingerprint)
-            else:
-                del known[fingerprint]
+            with contextlib.suppress(contracts.NoModule):
+                if violations(state.imports, state.sets, contract, state.cut(rule_name(contract)), rest):
+                    found.add(fingerprint)
+                else:
+                    del known[fingerprint]
     return found
 
 

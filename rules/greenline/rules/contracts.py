@@ -22,7 +22,12 @@ Edge = tuple[int, int]
 
 
 class NoModule(GreenlineError):
-    """A rule names a module that is not there."""
+    """A rule names a module that is not there: a guard of nothing must not look like one."""
+
+    def __init__(self, contract: Contract, module: str) -> None:
+        hint = "correct or remove it: a rule about nothing guards nothing"
+        super().__init__(f"the rule {rule_name(contract)} is about {module}, and there is no such module", hint)
+        self.module = module
 
 
 class Violation(NamedTuple):
@@ -45,7 +50,7 @@ def violations(
 ) -> list[Violation]:
     """What breaks a contract. ``cut``: imports that do not count; ``known``: imports whose circles are known.
 
-    Raises GreenlineError for a module that is not there: a guard of nothing must not look like one.
+    Raises NoModule.
     """
     gone = {*cut, *known} if isinstance(contract, Acyclic) else set(cut)
     edges = [
@@ -69,15 +74,8 @@ def violations(
 def _existing(sets: ModuleSets, contract: Contract, expressions: Iterable[str]) -> dict[str, list[int]]:
     for expression in expressions:
         if not sets.names(expression):
-            raise _missing(contract, expression)
+            raise NoModule(contract, expression)
     return sets.packages(expressions)
-
-
-def _missing(contract: Contract, module: str) -> NoModule:
-    return NoModule(
-        f"greenline.yaml: the rule {rule_name(contract)}: there is no module {module}",
-        "correct or remove it: a rule about nothing guards nothing",
-    )
 
 
 # -- layers, forbidden, independent --------------------------------------------------------------------------
@@ -96,7 +94,7 @@ def _layers(edges: Edges, imports: Imports, sets: ModuleSets, contract: Layers) 
                 if sets.nodes(name):
                     here.append(name)
                 elif not member.optional:
-                    raise _missing(contract, name)
+                    raise NoModule(contract, name)
             pairs += [(low, high) for low in here for high in ranks]
             if layer.independent:
                 pairs += [(one, two) for one in here for two in here if one != two]

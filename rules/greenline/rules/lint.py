@@ -76,7 +76,7 @@ def lint(root: str, paths: Iterable[str], wanted: Which) -> list[Finding]:
         for path in _unformatted(root, good) if good else ():
             hint = f"ruff format {path}"
             message = "ruff format would change this file"
-            found.append(Finding(f"lint/{FORMAT}", Place(path), message, FORMAT, hint, fixable=True))
+            found.append(Finding(f"lint/{FORMAT}", Place(path), message, FORMAT, hint))
     return sorted(found, key=lambda finding: (finding.place, finding.rule, finding.subject))
 
 
@@ -138,7 +138,7 @@ def _finding(root: str, said: Mapping[str, Any]) -> Finding:
     fix = said["fix"] or {}
     safe = fix.get("applicability") == "safe"
     hint = "ruff check --fix" if safe else said["url"] or ""
-    return Finding(f"lint/{code}", Place(path, line), said["message"], f"{code} {said['message']}", hint, fixable=safe)
+    return Finding(f"lint/{code}", Place(path, line), said["message"], f"{code} {said['message']}", hint)
 
 
 def _path(root: str, name: str) -> str:
