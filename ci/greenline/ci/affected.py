@@ -15,6 +15,8 @@ from greenline.depgraph.linking import TEST
 from greenline.depgraph.suites import SuiteIndex
 from greenline.depgraph.workspace import ABSENT, GitError, NotARepository, Workspace, find, root_of, walk
 
+FEW = 2000
+"""Of so many tests it is always looked whether they are there: git may have been told to assume so."""
 SWITCH = "GREENLINE_SELECTION"
 """Environment variable: ``off`` selects every test, like ``selection: off`` in greenline.yaml."""
 
@@ -143,7 +145,7 @@ def answer_of(opened: Opened, config: configuration.Config, request: Request, ho
     suites = opened.graph.suites
     tests = _in_suite(_with_suites(selection.tests, suites), request.suite, opened.suites_by_name())
     warnings = list(selection.warnings)
-    if opened.head is None:
+    if opened.head is None and (opened.workspace.may_be_sparse() or len(tests) <= FEW):
         root = opened.workspace.root
         elsewhere = [test.path for test in tests if not os.path.isfile(os.path.join(root, test.path))]
         if elsewhere:
