@@ -22,6 +22,8 @@ COMMANDS = {
     "test": "Select and run tests, suite by suite.",
     "record": "Run tests and keep what each was seen to use.",
     "shard": "Plan CPU and GPU jobs, run them, and prove that every test ran.",
+    "check": "Tell what breaks the rules of greenline.yaml.",
+    "premerge": "Tell all that can be known before a change is merged.",
     "graph": "Look at the import graph: cycles, hubs, cost, export.",
     "conflicts": "Tell which branches break together, on which lines.",
     "fix": "Mend what broke by a merge, where the fix is certain.",
