@@ -5,9 +5,9 @@
 Truth: after collection each test runs alone, in a fork, under `sys.setprofile` with a few lines of code that share
 nothing with the recorder; twice, and a (function, test) pair counts when both runs agree. Scored is the cheap
 recording: the tests shuffled and cut into two shards, each one process. An edit is a changed body of one function that
-some test runs. The tests selected for it are those whose record holds it, with the units that they used; "with cache edges" adds
-what one forking pass learned. Functions that run at import or collection are told apart: there everybody who imports
-them is affected, and the fork, which happens after collection, cannot see it.
+some test runs. The tests selected for it are those whose record holds it, with the units that they used; "with cache
+edges" adds what one forking pass learned. Functions that run at import or collection are told apart: there everybody
+who imports them is affected, and the fork, which happens after collection, cannot see it.
 
 Goals: recall 100 % with cache edges; selected ÷ true at most 1.25. Exit code 1 if one is missed.
 """
