@@ -5,7 +5,8 @@
 The suite is recorded once, with a forking pass. Then one place of the library at a time is changed, chosen by a fixed
 seed, until enough mutants of a kind were killed. For each: greenline is asked; all tests that it leaves out run, and a
 test among them that passed before and does not now is run again alone, three times on the mutant and three times
-without it. If that holds it is a miss. Where none is missed, the selected tests run until one fails: then the mutant is killed.
+without it. If that holds it is a miss. Where none is missed, the selected tests run until one fails: then the mutant is
+killed.
 
 Goal: no miss. The selected share says what that costs: selecting everything would be 100 %. Exit code 1 for a miss.
 """
