@@ -22,6 +22,7 @@ COMMANDS = {
     "test": "Select and run tests, suite by suite.",
     "record": "Run tests and keep what each was seen to use.",
     "graph": "Look at the import graph: cycles, hubs, cost, export.",
+    "audit": "Say what selection would have missed and saved on past commits.",
     "init": "Write a first greenline.yaml from what is there.",
     "doctor": "Say what works here, what does not, and the way out.",
 }
