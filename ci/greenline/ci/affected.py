@@ -16,6 +16,8 @@ from greenline.depgraph.linking import TEST
 from greenline.depgraph.suites import SuiteIndex
 from greenline.depgraph.workspace import ABSENT, GitError, NotARepository, Workspace, find, root_of, walk
 
+FEW = 2000
+"""Of so many tests it is always looked whether they are there: git may have been told to assume so."""
 SWITCH = "GREENLINE_SELECTION"
 """Environment variable: ``off`` selects every test, like ``selection: off`` in greenline.yaml."""
 
@@ -124,6 +126,11 @@ def affected(
         if not answer.total:
             raise
         return answer
+    return answer_of_change(change, request, environment)
+
+
+def answer_of_change(change: Change, request: Request, environment: Mapping[str, str] = os.environ) -> Answer:
+    """The answer for a change, with a graph or without."""
     if change.opened is not None:
         return answer_of(change.opened, change.config, request, change.how, environment)
     warnings = [] if change.hint is None else [_fallback(change.how, change.hint)]
@@ -158,7 +165,7 @@ def answer_of(
     suites = opened.graph.suites
     tests = _in_suite(_with_suites(selection.tests, suites), request.suite, opened.suites_by_name())
     warnings = list(selection.warnings)
-    if opened.head is None:
+    if opened.head is None and (opened.workspace.may_be_sparse() or len(tests) <= FEW):
         root = opened.workspace.root
         elsewhere = [test.path for test in tests if not os.path.isfile(os.path.join(root, test.path))]
         if elsewhere:
