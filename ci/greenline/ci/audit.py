@@ -19,15 +19,11 @@ from typing import NamedTuple
 
 from greenline.ci.affected import SWITCH, Answer, Request, Test, affected
 from greenline.ci.evidence.ingest import ingest
-from greenline.ci.evidence.reading import load
-from greenline.ci.evidence.records import read
-from greenline.ci.evidence.rule import is_named
 from greenline.ci.execution.local import call_of, runs_of
+from greenline.ci.shadow import BAD, Selected, as_tests, known_tests, outcomes
 from greenline.depgraph import config as configuration
 from greenline.depgraph.errors import GreenlineError
 from greenline.depgraph.workspace import Workspace, find
-
-BAD = ("failed", "error", "timeout", "crashed")
 
 
 class Step(NamedTuple):
@@ -48,10 +44,10 @@ class Step(NamedTuple):
 class Replay:
     """A clone of a repository in a scratch folder, in which commits are replayed."""
 
-    def __init__(self, workspace: Workspace, python: str | None = None, sample: int = 0, static: bool = True) -> None:
+    def __init__(self, workspace: Workspace, python: str | None = None, sample: int = 0) -> None:
         self._home = tempfile.mkdtemp(prefix="greenline-audit-")
         self.root = os.path.join(self._home, "repository")
-        self._python, self._sample, self._static = python, sample, static
+        self._sample = sample
         self._log = open(os.path.join(self._home, "pytest.log"), "wb")  # noqa: SIM115 closed in close()
         done = subprocess.run(
             ["git", "clone", "--quiet", "--shared", "--no-checkout", workspace.root, self.root],
@@ -90,15 +86,20 @@ class Replay:
         broken, selected_there = self._with_new_tests(before, commit)
         self._checkout(commit)
         answer = affected(self.root, Request(base=before, base_exact=True), environment=self.environment)
-        static = self._ask(before, "static")
+        selected = Selected(answer.tests)
+        static = Selected(self._static(before))
         records = self._run(answer, "selected")
-        outcomes = self._outcomes(records)
+        seen = outcomes(records)
         known = self._known()
-        flipped = sorted(test for test in broken if outcomes.get(test) == "passed")
-        missed = {test: "flips with the commit's source" for test in flipped if not covers(selected_there, test)}
-        others = sorted(test for test in known if test not in outcomes and known[test][0] == "passed")
+        flipped = sorted(test for test in broken if seen.get(test) == "passed")
+        missed = {test: "flips with the commit's source" for test in flipped if test not in selected_there}
+        others = sorted(test for test in known if test not in seen and known[test][0] == "passed")
         sample = random.Random(commit).sample(others, min(self._sample, len(others)))
-        for test, outcome in self._outcomes(self._run(_only(answer, sample), "sample")).items() if sample else ():
+        for test, outcome in (
+            outcomes(self._run(answer._replace(tests=as_tests(answer, sample), everything=None), "sample")).items()
+            if sample
+            else ()
+        ):
             if outcome in BAD:
                 missed[test] = f"{outcome} at the commit, passed before"
         self._keep(records)
@@ -106,17 +107,17 @@ class Replay:
         return Step(
             commit,
             len(known),
-            sum(test in outcomes or covers(answer.tests, test) for test in known),
-            sum(covers(static.tests, test) for test in known) if static else 0,
+            sum(test in selected for test in known),
+            sum(test in static for test in known),
             answer.share or 0.0,
             sum(seconds for _, seconds in known.values()),
-            sum(seconds for test, (_, seconds) in known.items() if covers(answer.tests, test)),
+            sum(seconds for test, (_, seconds) in known.items() if test in selected),
             flipped,
             len(sample),
             missed,
         )
 
-    def _with_new_tests(self, before: str, commit: str) -> tuple[set[str], list[Test]]:
+    def _with_new_tests(self, before: str, commit: str) -> tuple[set[str], Selected]:
         """The tests of the commit that fail on the source before it, and what is selected from there to the commit."""
         self._checkout(before)
         change = affected(
@@ -125,22 +126,22 @@ class Replay:
         changed = set(self._git("diff", "--name-only", "--no-renames", "--diff-filter=AM", before, commit).split("\n"))
         files = [test for test in change.tests if test.path in changed]
         if not files:
-            return set(), []
+            return set(), Selected([])
         self._git("checkout", "--quiet", commit, "--", *(test.path for test in files))
         self._git("-c", "user.name=audit", "-c", "user.email=audit@localhost", "commit", "--quiet", "--no-verify",
                   "--allow-empty", "--message=tests of the next commit")  # fmt: skip
         mixed = self._git("rev-parse", "HEAD").strip()
         whole = change._replace(tests=[test._replace(node_ids=None) for test in files])
-        outcomes = self._outcomes(self._run(whole, "new-tests"))
+        seen = outcomes(self._run(whole, "new-tests"))
         selected = affected(
             self.root, Request(base=mixed, base_exact=True, head=commit), environment=self.environment
         ).tests
-        return {test for test, outcome in outcomes.items() if outcome in BAD}, selected
+        return {test for test, outcome in seen.items() if outcome in BAD}, Selected(selected)
 
-    def _ask(self, base: str, mode: str) -> Answer | None:
-        if not self._static:
-            return None
-        return affected(self.root, Request(base=base, base_exact=True, mode=mode), environment=self.environment)
+    def _static(self, base: str) -> list[Test]:
+        """What the static rule alone selects."""
+        request = Request(base=base, base_exact=True, mode="static")
+        return affected(self.root, request, environment=self.environment).tests
 
     def _last_words(self) -> str:
         self._log.flush()
@@ -167,9 +168,6 @@ class Replay:
                 )
         return records
 
-    def _outcomes(self, records: str) -> dict[str, str]:
-        return {test: each.outcome for recorded in read([records]) for test, each in recorded.tests.items()}
-
     def _keep(self, records: str) -> None:
         if os.path.isdir(records):
             workspace = find(self.root)
@@ -177,14 +175,7 @@ class Replay:
             shutil.rmtree(records)
 
     def _known(self) -> dict[str, tuple[str, float]]:
-        """Every test that the store knows: its last outcome and seconds."""
-        workspace = find(self.root)
-        return {
-            f"{path}::{name}": (entry.outcome, entry.seconds)
-            for evidence in load(workspace, configuration.load(self.root), self.environment)
-            for path in evidence.files
-            for name, entry in evidence.entries(path).items()
-        }
+        return known_tests(find(self.root), configuration.load(self.root), self.environment)
 
     def _checkout(self, commit: str) -> None:
         self._git("checkout", "--quiet", "--force", "--detach", commit)
@@ -195,26 +186,6 @@ class Replay:
         if done.returncode:
             raise GreenlineError(f"git {arguments[0]}: {done.stderr.strip()}")
         return done.stdout
-
-
-def covers(tests: Sequence[Test], node_id: str) -> bool:
-    """Whether a selection holds a test."""
-    path, _, name = node_id.partition("::")
-    return any(test.path == path and (test.node_ids is None or is_named(name, test.node_ids)) for test in tests)
-
-
-def _only(answer: Answer, tests: Sequence[str]) -> Answer:
-    """An answer with just these tests."""
-    suites = sorted(answer.suite_roots.items(), key=lambda suite: -len(suite[1]))
-    names: dict[str, list[str]] = {}
-    for test in tests:
-        path, _, name = test.partition("::")
-        names.setdefault(path, []).append(name)
-    found = []
-    for path, ids in sorted(names.items()):
-        suite = next((name for name, root in suites if not root or path.startswith(f"{root}/")), ".")
-        found.append(Test(path, suite, tuple(ids), "a sample"))
-    return answer._replace(tests=found, everything=None)
 
 
 def history(workspace: Workspace, count: int, until: str = "HEAD") -> list[str]:

@@ -44,6 +44,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="R,W",
         help="Run what `greenline shard run --local` leases through these pipes.",
     )
+    group.addoption(
+        "--greenline-fork",
+        action="store_true",
+        help="With --greenline-record: each test runs in a fork first, which shows what caches hide.",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)  # before conftest files are imported
