@@ -25,6 +25,8 @@ COMMANDS = {
     "check": "Tell what breaks the rules of greenline.yaml.",
     "premerge": "Tell all that can be known before a change is merged.",
     "graph": "Look at the import graph: cycles, hubs, cost, export.",
+    "evidence": "Look at evidence, export and import it.",
+    "audit": "Say what selection would have missed and saved on past commits.",
     "conflicts": "Tell which branches break together, on which lines.",
     "fix": "Mend what broke by a merge, where the fix is certain.",
     "repair": "Main is red: propose a verified repair, or hand off.",
