@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from greenline.ci.sharding import pack
@@ -53,8 +53,8 @@ def failures_first(parts: Sequence[Part], units: Sequence[Unit], pool: Pool, lat
             now += parts[each].seconds
         return found
     if any(risks.values()):
-        jobs = [job_of(part.seconds, units[part.units[0]].needs, pool) for part in parts]
-        placed = list_schedule(jobs, order, 1, pool)
+        jobs = [{pool.name: job_of(part.seconds, units[part.units[0]].needs, pool)} for part in parts]
+        placed = list_schedule(jobs, order, [pool], False)
         again = [part._replace(start=at.start, devices=at.devices) for part, at in zip(parts, placed, strict=True)]
         if end_of([again]) <= latest * ROUNDING:
             parts = again
@@ -164,25 +164,52 @@ def fewest(units: Sequence[Unit], pool: Pool, end: float, cost: float = 0.0) -> 
 def _schedules(
     units: Sequence[Unit], pool: Pool, runners: int, cost: float, least: float, enough: float
 ) -> Iterator[Runners]:
-    """Schedules with ever more files split, until one ends by `enough`."""
+    """Schedules on one pool with ever more files split, until one ends by `enough`."""
+    choices = {unit.needs: [pool] for unit in units}
+    return jointly(units, choices, [pool] * runners, cost, least, enough, wait=False)
+
+
+def jointly(
+    units: Sequence[Unit],
+    choices: Mapping[Needs, Sequence[Pool]],
+    runners: Sequence[Pool],
+    cost: float,
+    least: float,
+    enough: float,
+    wait: bool = True,
+) -> Iterator[Runners]:
+    """Schedules on these runners (the pool of each) with ever more files split, until one ends by `enough`.
+
+    `wait`: ends, bounds and starts count from asking for the runners; without it, from the first test.
+    """
     groups: dict[tuple[str, str, Needs], list[int]] = {}
     for index, unit in enumerate(units):
         groups.setdefault((unit.suite, unit.file, unit.needs), []).append(index)
     members = list(groups.values())
-    needs = [key[2] for key in groups]
-    files = [[units[index].on(pool.name) for index in each] for each in members]
+    there = {pool.name for pool in runners}
+    pools = [[pool for pool in choices[key[2]] if pool.name in there] for key in groups]
+    files = [[units[index].on(own[0].name) for index in each] for each, own in zip(members, pools, strict=True)]
     before = -1
     for longest, size in pack.LADDER:
         pieces = pack.cut(files, longest * least, size * least, cost)
         if len(pieces) == before:
             continue
         before = len(pieces)
-        jobs = [job_of(seconds + cost, needs[file], pool) for file, _, seconds in pieces]
-        placed = schedule(jobs, runners, pool, least, enough)
-        found: Runners = [[] for _ in range(runners)]
-        for (file, places, _), job, where in zip(pieces, jobs, placed, strict=True):
+        jobs = []
+        for file, places, _ in pieces:
+            own = [units[members[file][each]] for each in places]
+            jobs.append(
+                {
+                    pool.name: job_of(math.fsum(unit.on(pool.name) for unit in own) + cost, own[0].needs, pool)
+                    for pool in pools[file]
+                }
+            )
+        placed = schedule(jobs, runners, least, enough, wait)
+        found: Runners = [[] for _ in runners]
+        for (file, places, _), choice, at in zip(pieces, jobs, placed, strict=True):
+            pool = runners[at.runner]
             indices = tuple(members[file][each] for each in places)
-            found[where.runner].append(Part(indices, job.seconds, where.start, where.devices))
+            found[at.runner].append(Part(indices, choice[pool.name].seconds, at.start, at.devices))
         yield found
         if end_of(found) <= enough * ROUNDING:
             return
