@@ -81,7 +81,8 @@ def bound(units: Sequence[Unit], pool: Pool, runners: int, cost: float = 0.0, te
     uses = [job.uses(pool) for job in jobs]
     areas = _areas(jobs, uses)
     if pool.gpus:
-        areas += [sum(each) for each in (map(_weigh(pool, cut), jobs) for cut in _cuts(jobs))]
+        areas += [sum(map(_weigh(pool, cut), jobs)) for cut in _cuts(jobs)]
+        areas += [runners * _one_by_one(_apart(jobs, pool, cut), runners) for cut in _cuts(jobs)]
     locks: dict[str, float] = {}
     groups = lock_groups(job.locks for job in jobs)
     for job in jobs:
@@ -126,6 +127,32 @@ def _weigh(pool: Pool, cut: int) -> Callable[[Job], float]:
         return job.seconds if width > gpus - cut else job.seconds * width / gpus if width >= cut else 0.0
 
     return weigh
+
+
+def _apart(jobs: Sequence[Job], pool: Pool, cut: int) -> list[float]:
+    """Seconds of jobs of which no two run on one runner at a time, the longest first.
+
+    Those too wide to leave `cut` devices, and the longest that takes at least these.
+    """
+    wide, narrow = [], [0.0]
+    for job in jobs:
+        width = pool.gpus if job.exclusive else job.devices
+        if width > pool.gpus - cut and width > pool.gpus / 2:
+            wide.append(job.seconds)
+        elif width >= cut:
+            narrow.append(job.seconds)
+    return sorted([*wide, max(narrow)], reverse=True)
+
+
+def _one_by_one(seconds: Sequence[float], runners: int) -> float:
+    """The end of jobs that run one after the other: of the longest q m + 1 on m runners, q + 1 are on one of them."""
+    found = [math.fsum(seconds[number * runners - number : number * runners + 1]) for number in range(1, len(seconds))]
+    return max(
+        [
+            math.fsum(seconds) / runners,
+            *(each for number, each in enumerate(found, 1) if number * runners < len(seconds)),
+        ]
+    )
 
 
 # -- placements ----------------------------------------------------------------------------------------------
