@@ -316,9 +316,8 @@ def _shards(shares: Sequence[_Share], owned: Sequence[str]) -> tuple[Shard, ...]
             suites = {atom.suite for atom in atoms}
             suite = suites.pop() if len(suites) == 1 else ""
             shards.append(Shard(len(shards), share.pool.name, placing.end_of([ordered]), tests, atoms, (), suite))
-    owns = _owners(
-        shards, {test: unit.seconds for share in shares for unit in share.units for test in unit.tests}, owned
-    )
+    seconds = {test: unit.seconds for share in shares for unit in share.units for test in unit.tests}
+    owns = _owners(shards, [share.pool for share in shares], seconds, owned)
     return tuple(shard._replace(owns=tuple(owns[shard.index])) for shard in shards)
 
 
@@ -346,21 +345,36 @@ def _atom(part: Part, share: _Share) -> PlannedAtom:
     )
 
 
-def _owners(shards: Sequence[Shard], seconds: dict[str, float], owned: Sequence[str]) -> list[list[str]]:
-    """Each item belongs to the shard that runs most of it, by time."""
+def _owners(
+    shards: Sequence[Shard], pools: Sequence[Pool], seconds: dict[str, float], owned: Sequence[str]
+) -> list[list[str]]:
+    """Each item belongs to the shard that runs most of it, by time.
+
+    Of a file that runs in several pools, each function has its owner, and the rest goes where GPUs are: there it runs.
+    """
     wanted = set(owned)
+    gpus = {pool.name: pool.gpus for pool in pools}
+    where: dict[str, set[str]] = {}
+    for shard in shards:
+        for test in shard.tests if len(pools) > 1 else ():
+            where.setdefault(file_of(test), set()).add(shard.pool)
+    mixed_files = {file for file, names in where.items() if len(names) > 1}
     partial = any("::" in item for item in owned)
     held: dict[str, dict[int, float]] = {}
     for shard in shards:
         for test in shard.tests:
-            names = {file_of(test)}
+            file = file_of(test)
+            names = [file] if file in wanted else []
             if partial:
                 parts = function_of(test).split("::")
-                names.update("::".join(parts[:end]) for end in range(2, len(parts) + 1))
-            for name in names & wanted:
+                prefixes = ("::".join(parts[:end]) for end in range(2, len(parts) + 1))
+                names += [name for name in prefixes if name in wanted]
+            if file in mixed_files and names and "::" in test:
+                names.append(function_of(test))
+            for name in names:
                 of_item = held.setdefault(name, {})
                 of_item[shard.index] = of_item.get(shard.index, 0.0) + seconds[test]
     found: list[list[str]] = [[] for _ in shards]
     for item in sorted(held):
-        found[min(held[item], key=lambda index: (-held[item][index], index))].append(item)
+        found[min(held[item], key=lambda index: (-gpus[shards[index].pool], -held[item][index], index))].append(item)
     return found
