@@ -248,23 +248,32 @@ class _Bundles:
     def __init__(self, units: Sequence[Unit], pool: Pool, tests: bool = False) -> None:
         self._units = units
         self._pool = pool
-        files: dict[tuple[str, str], list[list[int]]] = {}
         groups = lock_groups(unit.needs.locks for unit in units if unit.needs is not NOTHING)
+        files: dict[tuple[str, str], list[list[int]]] = {}
         tied: dict[str, list[int]] = {}
         for index, unit in enumerate(units):
-            group = next((groups[lock] for lock in unit.needs.locks if lock in groups), "") if groups else ""
+            locks = unit.needs.locks
+            group = next((groups[lock] for lock in locks if lock in groups), "") if locks else ""
             if group in tied:
                 tied[group].append(index)
                 continue
             members = [index]
             if group:
                 tied[group] = members
-            files.setdefault((unit.suite, unit.file), []).append(members)
+            key = unit.suite, unit.file
+            if key in files:
+                files[key].append(members)
+            else:
+                files[key] = [members]
         self._members = list(files.values())
-        if tests:
+        if tests and any(unit.why for unit in units):
             self.files = [self._tests(each) for each in self._members]
         else:
-            self.files = [[sum(units[unit].on(pool.name) for unit in atom) for atom in each] for each in self._members]
+            seconds = [unit.on(pool.name) for unit in units]
+            self.files = [
+                [seconds[atom[0]] if len(atom) == 1 else math.fsum(seconds[unit] for unit in atom) for atom in each]
+                for each in self._members
+            ]
 
     def _tests(self, atoms: list[list[int]]) -> list[float]:
         """As many atoms as there are tests; of an atom only its longest test and its sum are known, which do."""
@@ -284,14 +293,19 @@ class _Bundles:
             now = 0.0
             for file, places in content.items():
                 # A file's atoms stay together; what needs another process or lock is a part of its own.
+                indices = [index for place in places for index in self._members[file][place]]
+                first = self._units[indices[0]]
                 by_needs: dict[tuple[str, str, Needs], list[int]] = {}
-                for index in (index for place in places for index in self._members[file][place]):
-                    unit = self._units[index]
-                    by_needs.setdefault((unit.suite, unit.file, unit.needs), []).append(index)
-                for number, indices in enumerate(by_needs.values()):
-                    seconds = math.fsum(self._units[index].on(self._pool.name) for index in indices)
+                if all(self._units[index].needs is first.needs for index in indices) and not first.needs.locks:
+                    by_needs[first.suite, first.file, first.needs] = indices
+                else:
+                    for index in indices:
+                        unit = self._units[index]
+                        by_needs.setdefault((unit.suite, unit.file, unit.needs), []).append(index)
+                for number, own in enumerate(by_needs.values()):
+                    seconds = math.fsum(self._units[index].on(self._pool.name) for index in own)
                     seconds += cost if number == 0 else 0.0
-                    parts.append(Part(tuple(indices), seconds, now))
+                    parts.append(Part(tuple(own), seconds, now))
                     now += seconds
             found.append(parts)
         return found

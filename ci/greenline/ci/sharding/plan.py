@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from greenline.ci.sharding import mixed, pack, placing
-from greenline.ci.sharding.needs import NOTHING, Needs, file_of, function_of
+from greenline.ci.sharding.needs import NOTHING, Needs, function_of
 from greenline.ci.sharding.placing import ROUNDING, Part, Runners
 from greenline.ci.sharding.plan_file import Blocking, Bounds, Plan, PlannedAtom, Pool, Shard
 from greenline.ci.sharding.pools import choices_of, default_pools, islands
@@ -76,7 +76,9 @@ def make_plan(
     shares = [share._replace(runners=[parts for parts in share.runners if parts]) for share in shares]
     shards = _shards(shares, owned)
     makespan = _end(shares)
-    bounds = Bounds(*(_bound(own, shares, cost, tests) for tests in (False, True)))
+    declared = _bound(own, shares, cost, False)
+    split = any(len(unit.tests) > 1 for unit in units)
+    bounds = Bounds(declared, _bound(own, shares, cost, True) if split else declared)
     feasible = wanted.target is None or makespan <= wanted.target * ROUNDING
     return Plan(
         commit=None,
@@ -316,8 +318,7 @@ def _shards(shares: Sequence[_Share], owned: Sequence[str]) -> tuple[Shard, ...]
             suites = {atom.suite for atom in atoms}
             suite = suites.pop() if len(suites) == 1 else ""
             shards.append(Shard(len(shards), share.pool.name, placing.end_of([ordered]), tests, atoms, (), suite))
-    seconds = {test: unit.seconds for share in shares for unit in share.units for test in unit.tests}
-    owns = _owners(shards, [share.pool for share in shares], seconds, owned)
+    owns = _owners(shares, owned)
     return tuple(shard._replace(owns=tuple(owns[shard.index])) for shard in shards)
 
 
@@ -345,36 +346,39 @@ def _atom(part: Part, share: _Share) -> PlannedAtom:
     )
 
 
-def _owners(
-    shards: Sequence[Shard], pools: Sequence[Pool], seconds: dict[str, float], owned: Sequence[str]
-) -> list[list[str]]:
-    """Each item belongs to the shard that runs most of it, by time.
+def _owners(shares: Sequence[_Share], owned: Sequence[str]) -> list[list[str]]:
+    """What each shard owns: an item belongs to the one that runs most of it, by time.
 
     Of a file that runs in several pools, each function has its owner, and the rest goes where GPUs are: there it runs.
     """
     wanted = set(owned)
-    gpus = {pool.name: pool.gpus for pool in pools}
-    where: dict[str, set[str]] = {}
-    for shard in shards:
-        for test in shard.tests if len(pools) > 1 else ():
-            where.setdefault(file_of(test), set()).add(shard.pool)
-    mixed_files = {file for file, names in where.items() if len(names) > 1}
+    held: dict[str, dict[tuple[int, int], float]] = {}  # item → (GPUs, shard) → seconds
+    files = [{unit.file for unit in share.units} for share in shares]
+    in_several = {file for number, each in enumerate(files) for other in files[:number] for file in each & other}
     partial = any("::" in item for item in owned)
-    held: dict[str, dict[int, float]] = {}
-    for shard in shards:
-        for test in shard.tests:
-            file = file_of(test)
-            names = [file] if file in wanted else []
-            if partial:
-                parts = function_of(test).split("::")
-                prefixes = ("::".join(parts[:end]) for end in range(2, len(parts) + 1))
-                names += [name for name in prefixes if name in wanted]
-            if file in mixed_files and names and "::" in test:
-                names.append(function_of(test))
-            for name in names:
-                of_item = held.setdefault(name, {})
-                of_item[shard.index] = of_item.get(shard.index, 0.0) + seconds[test]
-    found: list[list[str]] = [[] for _ in shards]
+    shard = 0
+    for share in shares:
+        for parts in share.runners:
+            for unit in (share.units[index] for part in parts for index in part.units):
+                if unit.why or partial or unit.file in in_several:
+                    names = {name for test in unit.tests for name in _prefixes(test, wanted, in_several)}
+                else:
+                    names = {unit.file} & wanted
+                for name in names:
+                    of_item = held.setdefault(name, {})
+                    of_item[share.pool.gpus, shard] = of_item.get((share.pool.gpus, shard), 0.0) + unit.seconds
+            shard += 1
+    found: list[list[str]] = [[] for _ in range(shard)]
     for item in sorted(held):
-        found[min(held[item], key=lambda index: (-gpus[shards[index].pool], -held[item][index], index))].append(item)
+        best = min(held[item], key=lambda place: (-place[0], -held[item][place], place[1]))
+        found[best[1]].append(item)
     return found
+
+
+def _prefixes(test: str, wanted: set[str], in_several: set[str]) -> list[str]:
+    """The owned items that a test belongs to."""
+    parts = function_of(test).split("::")
+    names = [name for end in range(1, len(parts) + 1) if (name := "::".join(parts[:end])) in wanted]
+    if names and parts[0] in in_several and len(parts) > 1:
+        names.append("::".join(parts))
+    return names
