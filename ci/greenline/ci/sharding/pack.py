@@ -23,7 +23,7 @@ CLOSE = 1.004
 """Makespan ÷ bound that is not worth more splitting."""
 LADDER = ((1.0, 1.0), (3 / 4, 1 / 2), (1 / 2, 1 / 4), (1 / 4, 1 / 8), (1 / 10, 1 / 20), (1 / 30, 1 / 60), (0.0, 0.0))
 """Files longer than this share of the bound are cut into pieces of at most that share."""
-SMALL = 18
+SMALL = 14
 """Atoms up to which every placement is considered."""
 
 
@@ -219,7 +219,7 @@ def _apply(full: dict[int, list[int]], other: dict[int, list[int]], step: _Step)
         full[back] = sorted([*full.get(back, ()), *other.pop(back)])
 
 
-def search(files: Files, runners: int, cost: float, below: float, nodes: int = 60_000) -> Bins | None:
+def search(files: Files, runners: int, cost: float, below: float, nodes: int = 20_000) -> Bins | None:
     """The best placement that ends before `below`, or None; depth first over all, as far as `nodes` steps go."""
     atoms = sorted(
         ((seconds, file, place) for file, each in enumerate(files) for place, seconds in enumerate(each)),
