@@ -75,11 +75,10 @@ def test_the_systems_schemas_accept_it(planned: Repository, tmp_path: Path, syst
     path.write_text(text)
     done = call(tmp_path, *check, path)
     assert done.code == 0, done.out
-    path.write_text(
-        text.replace("script:", "scripts:")
-        .replace("timeout_in_minutes: ", "timeout_in_minutes: x")
-        .replace("steps:\n", "stepz:\n")
-    )
+    wrong = {"steps:\n": "stepz:\n", "script:": "scripts:", "timeout_in_minutes: ": "timeout_in_minutes: x"}
+    for right, made in wrong.items():
+        text = text.replace(right, made)
+    path.write_text(text)
     assert call(tmp_path, *check, path).code != 0  # it does look
 
 
