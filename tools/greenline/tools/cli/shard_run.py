@@ -11,6 +11,7 @@ import click
 from greenline.ci.execution.gpus import find_gpus
 from greenline.ci.execution.parts import parts_of
 from greenline.ci.execution.placement import Gpu, Machine
+from greenline.ci.execution.queue import Ended
 from greenline.ci.execution.shard import (
     RESULTS,
     Setting,
@@ -20,7 +21,7 @@ from greenline.ci.execution.shard import (
     prepare_results,
     run_shard,
 )
-from greenline.ci.execution.slots import Ended, Who, run_slots
+from greenline.ci.execution.slots import Who, run_slots
 from greenline.ci.sharding import plan_file
 from greenline.ci.sharding.plan_file import Plan, Pool
 from greenline.depgraph import config as configuration
