@@ -10,11 +10,11 @@ What goes wrong has an end:
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from greenline.ci.execution.parts import SuitePart
-from greenline.ci.execution.placement import alone
+from greenline.ci.execution.parts import Piece, SuitePart
+from greenline.ci.execution.placement import alone, wants_gpu
 from greenline.ci.execution.pytest_codes import NOTHING_COLLECTED, worst
 from greenline.ci.sharding.plan_file import PlannedAtom
 
@@ -58,21 +58,24 @@ class Ended(NamedTuple):
 
 
 def jobs_of(suites: Sequence[SuitePart]) -> list[Job]:
-    """The atoms as jobs, longest first. Each owned name goes with an atom of its file, else it is a job of its own."""
-    jobs = []
-    for suite in suites:
-        owns = list(suite.part.mine.owns)
-        for atom in sorted(suite.atoms, key=longest_first):
-            if atom.isolated:
-                each = atom.seconds / len(atom.tests)
-                jobs += [Job(atom._replace(tests=(test,), seconds=each), suite.suite) for test in atom.tests]
-                continue
-            files = {_file(test) for test in atom.tests}
-            here = tuple(name for name in owns if _file(name) in files)
-            owns = [name for name in owns if name not in here]
-            jobs.append(Job(atom, suite.suite, here))
-        jobs += [Job(PlannedAtom((), 0.0), suite.suite, (name,)) for name in owns]
+    """The atoms as jobs, longest first."""
+    jobs = (job for suite in suites for piece in suite.pieces for job in _jobs_of(piece, suite.suite))
     return sorted(jobs, key=lambda job: longest_first(job.atom))
+
+
+def _jobs_of(piece: Piece, suite: str) -> Iterator[Job]:
+    """Each owned name goes with an atom of its file, else it is a job of its own, with a GPU if all others have one."""
+    owns = piece.owns
+    for atom in sorted(piece.atoms, key=longest_first):
+        if atom.isolated:
+            each = atom.seconds / len(atom.tests)
+            yield from (Job(atom._replace(tests=(test,), seconds=each), suite) for test in atom.tests)
+            continue
+        files = {_file(test) for test in atom.tests}
+        yield Job(atom, suite, tuple(name for name in owns if _file(name) in files))
+        owns = [name for name in owns if _file(name) not in files]
+    gpus = 1.0 if piece.atoms and all(map(wants_gpu, piece.atoms)) else 0.0
+    yield from (Job(PlannedAtom((), 0.0, gpus=gpus), suite, (name,)) for name in owns)
 
 
 def longest_first(atom: PlannedAtom) -> tuple[float, tuple[str, ...]]:
@@ -114,7 +117,7 @@ class Queue:
         else:
             self._outcomes.setdefault(test, event["outcome"])
         if event.get("oom") and doing.job.retry != _OOM:
-            self._again(Job(alone(doing.job.atom._replace(tests=(test,))), doing.job.suite, (), _OOM))
+            self.again(Job(alone(doing.job.atom._replace(tests=(test,))), doing.job.suite, (), _OOM))
             self._say(f"{test} ran out of GPU memory: it runs once more, alone")
         elif failed:
             self._say(f"failed: {test}: {event.get('message', '').partition(chr(10))[0]}")
@@ -140,7 +143,7 @@ class Queue:
         self._say(f"the process of {test or 'a worker'} died ({how})")
         if test and (test,) not in self._tried:
             self._tried.add((test,))
-            self._again(Job(doing.job.atom._replace(tests=(test,), isolated=True), doing.job.suite, (), _LOST))
+            self.again(Job(doing.job.atom._replace(tests=(test,), isolated=True), doing.job.suite, (), _LOST))
         elif test:
             self._fail(doing, test, _LOST, f"its process died ({how})")
         elif self._is_hopeless(doing):
@@ -182,9 +185,15 @@ class Queue:
         job = doing.job
         rest = tuple(test for test in job.atom.tests if test not in doing.done and test != doing.test)
         if rest or job.owns:
-            self._again(job._replace(atom=job.atom._replace(tests=rest), retry=_LOST))
+            self.again(job._replace(atom=job.atom._replace(tests=rest), retry=_LOST))
 
-    def _again(self, job: Job) -> None:
+    def give_up(self, job: Job, why: str) -> None:
+        """It cannot run any more; the run is red, and its tests have no result."""
+        self._codes.append(_INTERNAL_ERROR)
+        self._say(f"not run: {', '.join(job.atom.tests or job.owns)}: {why}")
+
+    def again(self, job: Job) -> None:
+        """Queue it, unless it is there already or nothing more is to run."""
         if job not in self.waiting and not self.stopped:  # setup and teardown of one test may both fail
             self.waiting.append(job)
             self.waiting.sort(key=lambda each: longest_first(each.atom))

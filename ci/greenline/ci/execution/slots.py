@@ -17,7 +17,7 @@ from greenline.ci.execution.parts import SuitePart
 from greenline.ci.execution.placement import Machine, Running, choose, wants_gpu, why_never
 from greenline.ci.execution.queue import Ended, Job, Queue, jobs_of
 from greenline.ci.execution.shard import Setting, stream_name, suite_command
-from greenline.ci.execution.workers import Worker
+from greenline.ci.execution.workers import Worker, told_code
 from greenline.ci.sharding.plan_file import PlannedAtom
 from greenline.depgraph.errors import GreenlineError
 from pytest_greenline import part as part_file
@@ -181,7 +181,3 @@ class _Slots:
 def _leaving(worker: Worker, now: float) -> Running:
     """A process that has not gone yet still holds memory of its GPUs."""
     return Running(PlannedAtom((), 0.0, slots=0, gpus=1.0 if worker.devices else 0.0), worker.devices, now)
-
-
-def told_code(code: int) -> str:
-    return f"signal {-code}" if code < 0 else f"exit code {code}"

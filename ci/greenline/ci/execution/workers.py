@@ -118,6 +118,10 @@ class Worker:
                 os.kill(pid, signal.SIGKILL)
 
 
+def told_code(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
 def _write(descriptor: int, data: bytes) -> None:
     while data:
         data = data[os.write(descriptor, data) :]
