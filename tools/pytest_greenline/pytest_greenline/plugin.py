@@ -22,6 +22,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="With --affected: measure the change from the merge base of REF and HEAD.",
     )
     group.addoption(
+        "--greenline-record",
+        metavar="FOLDER",
+        nargs="?",
+        const="",
+        help="Record what each test runs, imports and reads, as files for greenline. Without =FOLDER: in a new"
+        " folder below .greenline/records.",
+    )
+    group.addoption(
         "--greenline-results",
         metavar="FILE",
         help="Record in FILE, as JSON lines, what is collected and how each test ends.",
@@ -38,8 +46,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(tryfirst=True)  # before conftest files are imported
+def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
+    folder = early_config.known_args_namespace.greenline_record
+    if folder and "--greenline-record" in args:
+        raise pytest.UsageError(f"--greenline-record takes {folder} for its folder: write --greenline-record=FOLDER")
+    if folder is not None:
+        from pytest_greenline import recording
+
+        folder = recording.folder_of(early_config, folder)
+        early_config.known_args_namespace.greenline_record = folder
+        recording.start(early_config, folder)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "always_run: run this test's file in every selection of --affected.")
+    if getattr(config.option, "greenline_record", None) is not None:  # the workers of pytest-xdist write there too
+        config.option.greenline_record = config.known_args_namespace.greenline_record
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -58,7 +58,7 @@ def command_of(
 ) -> tuple[str, ...]:
     """What starts a suite's pytest. Raises GreenlineError where none is found."""
     declared = next((each.command for each in config.suites if each.name == suite), ())
-    return declared or (_python(top, root, environment), "-m", "pytest")
+    return declared or (interpreter(top, root, environment), "-m", "pytest")
 
 
 def call_of(run: Run, answer: Answer, options: Sequence[str], scratch: str) -> Call:
@@ -77,7 +77,7 @@ def call_of(run: Run, answer: Answer, options: Sequence[str], scratch: str) -> C
         with open(path, "w", encoding="utf-8") as file:
             json.dump(_guest_answer(run, answer), file)
         return Call([*own, "--affected", *options], folder, {"GREENLINE_ANSWER": path})
-    named = [*run.command, *_stay_here(answer.root, run.root), *options, *_ids(run)]
+    named = [*run.command, *stay_here(answer.root, run.root), *options, *_ids(run)]
     nameable = not any("[" in test.path or "::" in test.path for test in run.tests)  # pytest sees ids in these
     if nameable and _is_short(named):
         return Call(named, folder, {})
@@ -120,7 +120,7 @@ def _ids(run: Run) -> Iterator[str]:
         yield from _node_ids(path, test) or [path]
 
 
-def _stay_here(top: str, root: str) -> list[str]:
+def stay_here(top: str, root: str) -> list[str]:
     """Options that keep pytest's rootdir and configuration: it would look for them near the tests it is given."""
     for folder in (*_up(root), ""):
         contents = {}
@@ -154,7 +154,7 @@ def _is_short(call: list[str]) -> bool:
 # -- what is installed ---------------------------------------------------------------------------------------
 
 
-def _python(top: str, root: str, environment: Mapping[str, str]) -> str:
+def interpreter(top: str, root: str, environment: Mapping[str, str]) -> str:
     """The first with pytest: of the suite's .venv, the active environment, the repository, our own."""
     homes = [os.path.join(top, folder, ".venv") for folder in _up(root)]
     homes += [environment.get("VIRTUAL_ENV", ""), os.path.join(top, ".venv")]
