@@ -253,21 +253,17 @@ def _orphan(merge: Merge, problem: Problem) -> Found | None:
 
 
 def _is_called_on_any(merge: Merge, method: str, apart: str) -> bool:
-    """Whether a changed file calls a method on ``self`` or on what it was given, so that overrides are meant as well."""
+    """Whether a changed file calls a method on ``self`` or on what it was given: overrides are meant as well."""
     for path in sorted(differing(merge.base.tree, merge.merged.tree) - {apart}):
         module = merge.merged.tree.module(path)
         for function in ast.walk(module.tree) if module else ():
             if isinstance(function, Function):
                 given = {one.arg for one in ast.walk(function.args) if isinstance(one, ast.arg)}
-                given |= {
-                    one.target.id
-                    for one in ast.walk(function)
-                    if isinstance(one, ast.For) and isinstance(one.target, ast.Name)
-                }
-                for node in ast.walk(function):
-                    if isinstance(node, ast.Attribute) and node.attr == method and isinstance(node.value, ast.Name):
-                        if node.value.id in given:
-                            return True
+                loops = (one.target for one in ast.walk(function) if isinstance(one, ast.For))
+                given |= {one.id for one in loops if isinstance(one, ast.Name)}
+                uses = (one for one in ast.walk(function) if isinstance(one, ast.Attribute) and one.attr == method)
+                if any(isinstance(one.value, ast.Name) and one.value.id in given for one in uses):
+                    return True
     return False
 
 
