@@ -31,7 +31,7 @@ def changed_names(merge: Merge, tree: Tree) -> frozenset[str]:
             words |= {part for name in merge.base.tree.layout.names(path) for part in name.name.rsplit(".", 1)[-1:]}
         words.update(*(_words(name) for name in _differing_names(_interface(old), _interface(new))))
     for _ in range(ROUNDS):
-        found = _stand_ins(tree, words) - words
+        found = _stand_ins(merge, words) - words
         if not found:
             break
         words |= found
@@ -102,7 +102,7 @@ def _seen(binding: Binding) -> str:
 _STAND_IN = re.compile(r"class\s+(\w+)|\bas\s+(\w+)|^\s*(\w+)\s*(?::[^=]*)?=")
 
 
-def _stand_ins(tree: Tree, words: set[str]) -> set[str]:
+def _stand_ins(merge: Merge, words: set[str]) -> set[str]:
     """Names of classes that derive from one of these, of imports under another name, and plain aliases."""
     plain = sorted(word for word in words if word.isidentifier() and word.isascii() and len(word) > 1)
     if not plain:
@@ -112,9 +112,10 @@ def _stand_ins(tree: Tree, words: set[str]) -> set[str]:
     derives, renames = rf"class +{word}\(.*\b({names})\b", rf"\b({names}) +as +{word}"
     pattern = rf"{derives}|{renames}|^{word} *= *({word}\.)*({names})$"
     found = set()
-    for line in tree.grep_lines(pattern):
-        for match in _STAND_IN.finditer(line):
-            found.add(next(filter(None, match.groups()), ""))
+    for world in (merge.ours, merge.theirs) if merge.unknown else (merge.merged,):
+        for line in world.tree.grep_lines(pattern):
+            for match in _STAND_IN.finditer(line):
+                found.add(next(filter(None, match.groups()), ""))
     return found - {""}
 
 

@@ -124,8 +124,11 @@ def _module(merge: Merge, problem: Problem) -> Found:
     return Found(problem, 3, "deleted", f"module {problem.subject} is gone", None)
 
 
-def _call(merge: Merge, problem: Problem) -> Found:
+def _call(merge: Merge, problem: Problem) -> Found | None:
     """A call that does not fit the signature any more."""
+    old, new = (definition(world, *problem.target) for world in (merge.base, merge.merged))
+    if old and new and _decorators(old.node) != _decorators(new.node):
+        return None  # a decorator may give it another signature
     kind, name = problem.detail
     what = problem.subject
     at = (problem.path, problem.line, problem.column)
@@ -150,6 +153,10 @@ def _call(merge: Merge, problem: Problem) -> Found:
             fix = Fix("add-keywords", 6, *at, problem.subject.rpartition(".")[2], ",".join(wanted), str(count))
             return Found(problem, 6, "keyword-only", f"{what}() takes {', '.join(wanted)} by keyword only", fix)
     return Found(problem, 5, "parameter", f"{what}() takes only {name} positional arguments now", None)
+
+
+def _decorators(node: ast.AST) -> list[str]:
+    return [ast.dump(one) for one in getattr(node, "decorator_list", [])]
 
 
 def _signatures(merge: Merge, problem: Problem) -> tuple[Signature | None, Signature | None]:
