@@ -15,7 +15,10 @@ from greenline.rules.fixes.fix import Fix
 
 _DATA = (".yaml", ".yml", ".toml", ".json", ".ini", ".cfg", ".env")
 _KEY = re.compile(r"""^\s*(?:-\s+)?["']?([A-Za-z_][\w.-]*)["']?\s*[:=]\s*(.*?),?\s*$""", re.MULTILINE)
-_IN_CODE = re.compile(r"""["']((?<=["'])--[\w-]+|[\w.-]{3,}(?=["']\s*:))["'](.*)""")
+_IN_DICT = re.compile(r"""["']([\w.-]{3,})["']\s*:\s*([^,}\n]*)""")
+_OPTION = re.compile(
+    r"""(?:option|add_argument|addoption|add_option)\(\s*(?:["'][^"']*["'],\s*)*["'](--[\w-]+)["'](.*)"""
+)
 
 
 def dead_keys(merge: Merge) -> list[Found]:
@@ -55,7 +58,8 @@ def _keys(world: World, path: str) -> dict[str, tuple[int, str]]:
     if not path.endswith(".py"):
         return {}
     text = data.decode("utf-8", "replace")
-    return {match[1]: (text.count("\n", 0, match.start()) + 1, match[2]) for match in _IN_CODE.finditer(text)}
+    matches = [*_IN_DICT.finditer(text), *_OPTION.finditer(text)]
+    return {match[1]: (text.count("\n", 0, match.start(1)) + 1, match[2]) for match in matches}
 
 
 def _is_said(world: World, key: str) -> bool:

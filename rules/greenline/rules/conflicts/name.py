@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable
 
 from greenline.rules.conflicts.dotted import resolve_dotted
@@ -221,10 +222,42 @@ def _property(merge: Merge, problem: Problem) -> Found:
 
 
 def _key(merge: Merge, problem: Problem) -> Found:
+    """A key of a dict literal; where another has come with the same value, it was renamed."""
+    path, name = problem.target
+    owner = name.partition("[")[0]
+    tables = [
+        getattr(one.node, "value", None)
+        for world in (merge.base, merge.merged)
+        if (one := definition(world, path, owner))
+    ]
+    entries = [
+        {
+            key.value: ast.dump(value)
+            for key, value in zip(table.keys, table.values, strict=True)
+            if isinstance(key, ast.Constant)
+        }
+        for table in tables
+        if isinstance(table, ast.Dict)
+    ]
+    node = problem.node
+    if len(entries) == 2 and isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+        before, after = entries
+        old = node.slice.value
+        new = [key for key, value in after.items() if key not in before and value == before.get(old)]
+        if len(new) == 1:
+            fix = Fix("string", 27, problem.path, node.slice.lineno, node.slice.col_offset, str(old), str(new[0]))
+            return Found(problem, 27, "config-key", f"the key {old} of {owner} is now {new[0]}", fix)
     return Found(problem, 27, "config-key", f"{problem.subject} is gone", None)
 
 
-def _abstract(merge: Merge, problem: Problem) -> Found:
+def _abstract(merge: Merge, problem: Problem) -> Found | None:
+    """A class that cannot be instantiated any more; none that only others derive from."""
+    name = problem.subject
+    lines = [line.strip() for line in merge.merged.tree.grep_lines(rf"\b{name}\b")]
+    derived = any(re.match(rf"class \w+\(.*\b{name}\b", line) for line in lines)
+    made = any(re.search(rf"\b{name}\(", line) and not line.startswith("class ") for line in lines)
+    if derived and not made:
+        return None
     return Found(
         problem, 8, "abstract", f"{problem.subject} does not implement {problem.target[1]}, now abstract", None
     )
