@@ -13,12 +13,13 @@ import threading
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from greenline.depgraph.workspace import Workspace
+from greenline.depgraph.workspace import Workspace, find
 
 if TYPE_CHECKING:
     import git
 
 NAME, EMAIL = "Greenline", "greenline@repair.invalid"
+_IDENTITY = {"NAME": NAME, "EMAIL": EMAIL}
 
 
 class Checkout:
@@ -88,6 +89,26 @@ class Checkouts:
             folder = os.path.join(self.folder, f"tree-{self._count}")
             self.repo.git.worktree("add", "--detach", "--force", "--quiet", folder, commit)
         return Checkout(folder, git.Repo(folder), commit)
+
+    def adopt(self, git_dir: str, tree: str, parent: str) -> str:
+        """A commit of a tree that lies in another repository of this run."""
+        alternates = os.path.join(str(self.repo.git_dir), "objects", "info", "alternates")
+        with self._lock, open(alternates, "a", encoding="utf-8") as file:
+            file.write(os.path.join(git_dir, "objects") + "\n")
+        return self.commit(tree, parent, "candidate")
+
+    def commit(self, tree: str, parent: str, message: str) -> str:
+        """A commit by Greenline, dated as its parent: the same tree and message give the same commit."""
+        date = str(self.repo.git.log("-1", "--format=%cI", parent))
+        names = {f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in _IDENTITY.items()}
+        dates = {"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
+        return str(self.repo.git.commit_tree(tree, "-p", parent, "-m", message, env={**names, **dates}))
+
+    def as_workspace(self, of: Workspace) -> Workspace:
+        """The scratch repository as one whose commits, candidates too, can be asked for; it shares the caches."""
+        here = find(str(self.repo.working_tree_dir))
+        here.cache = of.cache
+        return here
 
     def scratch(self, name: str) -> str:
         """A new empty folder beside the work trees."""

@@ -184,7 +184,8 @@ def _run_once(
             json.dump(plan, file)
         command = _command(checkout, settings, tests, root, scratch)
         environment = _environment(checkout, settings, roots, scratch)
-        done = settings.runner(command, os.path.join(checkout.folder, root), settings.timeout, environment)
+        folder = os.path.join(checkout.folder, root)
+        done = settings.runner(command, folder, settings.timeout, environment, (checkout.folder, scratch))
         return _read_results(out, done, tests, below, checkout.folder, settings.timeout)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

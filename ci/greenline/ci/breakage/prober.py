@@ -13,6 +13,7 @@ from typing import NamedTuple
 from greenline.ci.breakage import environments
 from greenline.ci.breakage.checkouts import Checkout, Checkouts
 from greenline.ci.breakage.probe import Probe, Run, Settings, run
+from greenline.ci.breakage.processes import Runner
 
 Tell = Callable[[str], None]
 
@@ -52,24 +53,25 @@ class Prober:
         """One probe."""
         return self.run_all([(commit, probe)], why)[0]
 
-    def run_all(self, wanted: Sequence[tuple[str, Probe]], why: str) -> list[Run]:
-        """Probes side by side; the results are in the order of what was wanted."""
+    def run_all(self, wanted: Sequence[tuple[str, Probe]], why: str, runner: Runner | None = None) -> list[Run]:
+        """Probes side by side; the results are in the order of what was wanted. ``runner``: another way to run."""
         with ThreadPoolExecutor(self.slots) as pool:
-            runs = list(pool.map(lambda one: self._one(*one), wanted))
+            runs = list(pool.map(lambda one: self._one(one[0], one[1], runner), wanted))
         for (commit, probe), found in zip(wanted, runs, strict=True):
             failed = tuple(sorted(name for name, each in found.outcomes.items() if each.bad))
             count = len(found.outcomes) if probe.tests is None else len(probe.tests)
             self.done.append(Probed(commit, why, count, failed, round(found.seconds, 3), found.trouble))
         return runs
 
-    def _one(self, commit: str, probe: Probe) -> Run:
+    def _one(self, commit: str, probe: Probe, runner: Runner | None) -> Run:
         checkout = self._take(commit)
         try:
             with self._making:
                 python = environments.python_for(checkout, self._recipe, self._cache, self.settings.environment)
             left = max(1.0, self.deadline - time.monotonic())
             limit = min(self.settings.timeout, left)
-            return run(checkout, self.settings._replace(python=python, timeout=limit), probe)
+            settings = self.settings._replace(python=python, timeout=limit, runner=runner or self.settings.runner)
+            return run(checkout, settings, probe)
         finally:
             self._free.put(checkout)
 

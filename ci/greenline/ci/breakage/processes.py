@@ -22,11 +22,13 @@ class Finished(NamedTuple):
     seconds: float
 
 
-Runner = Callable[[Sequence[str], str, float, Mapping[str, str]], Finished]
-"""(command, folder, seconds it may take, the whole environment) → how it went."""
+Runner = Callable[[Sequence[str], str, float, Mapping[str, str], Sequence[str]], Finished]
+"""(command, folder, seconds it may take, the whole environment, folders it writes into) → how it went."""
 
 
-def run_here(command: Sequence[str], folder: str, timeout: float, environment: Mapping[str, str]) -> Finished:
+def run_here(
+    command: Sequence[str], folder: str, timeout: float, environment: Mapping[str, str], _writable: Sequence[str] = ()
+) -> Finished:
     """Run a command in a process group of its own, which is killed at the end: nothing outlives its probe."""
     start = time.monotonic()
     try:

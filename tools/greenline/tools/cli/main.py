@@ -21,6 +21,7 @@ COMMANDS = {
     "why": "Show what ties a test to the change, or one module to another.",
     "test": "Select and run tests, suite by suite.",
     "graph": "Look at the import graph: cycles, hubs, cost, export.",
+    "repair": "Main is red: propose a verified repair, or hand off.",
     "init": "Write a first greenline.yaml from what is there.",
     "doctor": "Say what works here, what does not, and the way out.",
 }

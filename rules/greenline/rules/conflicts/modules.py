@@ -1,0 +1,179 @@
+"""What a module and its classes bind, read from syntax: every name that a user of the module could ask for."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, TypeAlias
+
+Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+class Binding(NamedTuple):
+    """One statement that binds a name.
+
+    ``kind``: "function", "class", "value", "import" (``module`` with its dots, ``name`` there) or "module"
+    (``module``: what the name stands for). ``sure``: no condition around it.
+    """
+
+    kind: str
+    node: ast.AST
+    module: str = ""
+    name: str = ""
+    sure: bool = True
+
+
+class Module:
+    """A parsed file. ``open``: it may have names that syntax does not show; ``stars``: modules imported with ``*``."""
+
+    def __init__(self, path: str, tree: ast.Module) -> None:
+        self.path = path
+        self.tree = tree
+        self.names: dict[str, list[Binding]] = {}
+        self.stars: list[str] = []
+        self.open = False
+        for binding_name, binding in bindings(tree.body):
+            if binding_name == "*":
+                self.stars.append(binding.module)
+            else:
+                self.names.setdefault(binding_name, []).append(binding)
+        self.open = "__getattr__" in self.names or _is_dynamic(tree)
+        for name in _global_names(tree):
+            self.names.setdefault(name, []).append(Binding("value", tree, sure=False))
+
+
+def read_module(path: str, tree: ast.Module) -> Module:
+    return Module(path, tree)
+
+
+def bindings(body: Sequence[ast.stmt], sure: bool = True) -> Iterator[tuple[str, Binding]]:
+    """The names that a module or class body binds, in order, through conditions and loops; "*" for a star import."""
+    for node in body:
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                yield node.name, Binding("function", node, sure=sure)
+            case ast.ClassDef():
+                yield node.name, Binding("class", node, sure=sure)
+            case ast.Import():
+                for alias in node.names:
+                    target = alias.name if alias.asname else alias.name.partition(".")[0]
+                    yield alias.asname or target, Binding("module", alias, target, sure=sure)
+            case ast.ImportFrom():
+                module = "." * node.level + (node.module or "")
+                for alias in node.names:
+                    yield alias.asname or alias.name, Binding("import", alias, module, alias.name, sure)
+            case _:
+                yield from _of_statement(node, sure)
+
+
+def _of_statement(node: ast.stmt, sure: bool) -> Iterator[tuple[str, Binding]]:
+    for name in _stored(node):
+        yield name, Binding("value", node, sure=sure)
+    match node:
+        case ast.If() | ast.For() | ast.AsyncFor() | ast.While():
+            yield from bindings(node.body, False)
+            yield from bindings(node.orelse, False)
+        case ast.Try() | ast.TryStar():
+            for part in (node.body, *(handler.body for handler in node.handlers), node.orelse):
+                yield from bindings(part, False)
+            yield from bindings(node.finalbody, sure)
+        case ast.With() | ast.AsyncWith():
+            yield from bindings(node.body, sure)
+        case ast.Match():
+            for case in node.cases:
+                yield from bindings(case.body, False)
+        case _:
+            pass
+
+
+_BODIES = frozenset(("body", "orelse", "finalbody"))
+
+
+def _stored(node: ast.stmt) -> Iterator[str]:
+    """The names that a statement itself stores, outside its body and outside functions."""
+    parts: list[ast.AST] = [node]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
+            yield part.id
+        elif isinstance(part, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and part.name:
+            yield part.name
+        elif isinstance(part, ast.MatchMapping) and part.rest:
+            yield part.rest
+        for field, value in ast.iter_fields(part):
+            if isinstance(part, ast.stmt | ast.ExceptHandler | ast.match_case) and field in _BODIES:
+                continue
+            children = value if isinstance(value, list) else [value]
+            parts += [child for child in children if isinstance(child, ast.AST) and not isinstance(child, ast.Lambda)]
+
+
+def _global_names(tree: ast.Module) -> set[str]:
+    return {name for node in ast.walk(tree) if isinstance(node, ast.Global) for name in node.names}
+
+
+def _is_dynamic(tree: ast.Module) -> bool:
+    """Whether the module may gain names in ways that syntax does not show."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            if node.func.id in ("globals", "exec", "vars", "locals"):
+                return True
+            if node.func.id == "setattr" and node.args and "modules" in ast.dump(node.args[0]):
+                return True
+        if isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.modules":
+            return True
+    return False
+
+
+class Members(NamedTuple):
+    """What a class body and the methods in it give to the class and its instances.
+
+    ``names``: bound in the body; ``on_self``: attributes that methods set on their first parameter, or slots;
+    ``open``: it may have more.
+    """
+
+    names: dict[str, list[Binding]]
+    on_self: frozenset[str]
+    open: bool
+
+
+_ANY_ATTRIBUTE = frozenset(("__getattr__", "__getattribute__"))
+
+
+def members(node: ast.ClassDef) -> Members:
+    """The members of one class, without those of its bases."""
+    names: dict[str, list[Binding]] = {}
+    on_self: set[str] = set()
+    is_open = False
+    for name, binding in bindings(node.body):
+        names.setdefault(name, []).append(binding)
+        if binding.kind == "function" and isinstance(binding.node, Function):
+            found, dynamic = _on_self(binding.node)
+            on_self |= found
+            is_open |= dynamic
+    for part in node.body:  # annotations alone declare what an instance has
+        if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name) and part.value is None:
+            names.setdefault(part.target.id, []).append(Binding("value", part))
+        if isinstance(part, ast.Assign) and "__slots__" in [t.id for t in part.targets if isinstance(t, ast.Name)]:
+            on_self.update(
+                one.value
+                for one in ast.walk(part.value)
+                if isinstance(one, ast.Constant) and isinstance(one.value, str)
+            )
+    return Members(names, frozenset(on_self), is_open or not _ANY_ATTRIBUTE.isdisjoint(names))
+
+
+def _on_self(function: Function) -> tuple[set[str], bool]:
+    first = (function.args.posonlyargs + function.args.args)[:1]
+    if not first:
+        return set(), False
+    me = first[0].arg
+    found: set[str] = set()
+    dynamic = False
+    for node in ast.walk(function):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == me:
+            if isinstance(node.ctx, ast.Store):
+                found.add(node.attr)
+            dynamic |= node.attr == "__dict__"
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("setattr", "vars") and node.args:
+            dynamic |= isinstance(node.args[0], ast.Name) and node.args[0].id == me
+    return found, dynamic

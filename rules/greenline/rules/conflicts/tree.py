@@ -1,0 +1,108 @@
+"""One state of the repository as the detector reads it: files by path, and modules parsed when they are asked for.
+
+The four states of a merge (base, ours, theirs, merged) share nearly all blobs, so what is read and parsed is kept by
+object id and serves all of them.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+
+from greenline.depgraph import blocks
+from greenline.depgraph.layout import Layout
+from greenline.depgraph.resolve import Resolver, absolute
+from greenline.depgraph.snapshot import DictModules
+from greenline.depgraph.suites import SuiteIndex
+from greenline.depgraph.workspace import Entry, Workspace
+from greenline.rules.conflicts.modules import Module, read_module
+
+
+class Blobs:
+    """Blobs by object id, through one running git; use it as a context manager."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._process = workspace.start("cat-file", "--batch", stdin=True)
+        self._known: dict[str, bytes | None] = {}
+        self._trees: dict[str, ast.Module | None] = {}
+
+    def __enter__(self) -> Blobs:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._process.communicate()
+
+    def read(self, oid: str) -> bytes | None:
+        """The blob, or None when it is not in this clone."""
+        if oid not in self._known:
+            stdin, stdout = self._process.stdin, self._process.stdout
+            assert stdin and stdout
+            stdin.write(oid.encode() + b"\n")
+            stdin.flush()
+            header = stdout.readline().split()
+            data = None
+            if len(header) == 3:
+                data = stdout.read(int(header[2]))
+                stdout.read(1)
+                data = data if header[1] == b"blob" else None
+            self._known[oid] = data
+        return self._known[oid]
+
+    def parse(self, oid: str) -> ast.Module | None:
+        """The syntax tree; None for a blob that is missing or that Python cannot read."""
+        if oid not in self._trees:
+            data = self.read(oid)
+            self._trees[oid] = None if data is None else blocks.parse(data)
+        return self._trees[oid]
+
+
+class Tree:
+    """A commit or a merged tree. ``name``: its object id; ``files``: path → object id of its regular files."""
+
+    def __init__(self, name: str, files: Mapping[str, str], layout: Layout, suites: SuiteIndex, blobs: Blobs) -> None:
+        self.name = name
+        self.files = files
+        self.suites = suites
+        self.blobs = blobs
+        packages = {path.removesuffix("/__init__.py") for path in files if path.endswith("/__init__.py")}
+        self.layout = layout.with_packages(packages - layout.own_packages, layout.own_packages - packages)
+        self._paths = sorted(path for path in files if path.endswith(".py"))
+        self._resolver = Resolver(DictModules(self._paths, self.layout))
+        self._modules: dict[str, Module | None] = {}
+        self._tops: set[str] | None = None
+
+    def read(self, path: str) -> bytes | None:
+        """A file's bytes; None if it is not there."""
+        oid = self.files.get(path)
+        return None if oid is None else self.blobs.read(oid)
+
+    def module(self, path: str) -> Module | None:
+        """A Python file read as a module; None if it is not there or cannot be parsed."""
+        if path not in self._modules:
+            oid = self.files.get(path)
+            parsed = self.blobs.parse(oid) if oid and path.endswith(".py") else None
+            self._modules[path] = None if parsed is None else read_module(path, parsed)
+        return self._modules[path]
+
+    def find(self, name: str, importer: str) -> tuple[str, ...]:
+        """The files that module ``name`` may mean for a file; relative names start with dots."""
+        found: list[str] = []
+        for full in absolute(name, self.layout.package_of(importer)):
+            found += [self._paths[node] for node in self._resolver.visible(full, importer.rpartition("/")[0])]
+        return tuple(dict.fromkeys(found))
+
+    def is_package(self, name: str, importer: str) -> bool:
+        """Whether modules lie below this name, with an ``__init__.py`` or without."""
+        names = absolute(name, self.layout.package_of(importer))
+        return any(self._resolver.modules.below(full) for full in names)
+
+    def dotted(self, path: str) -> str:
+        """The shortest module name of a file that code outside its folder uses."""
+        names = self.layout.names(path)
+        firm = [each.name for each in names if not each.loose] or [each.name for each in names]
+        return min(firm, key=len, default=path)
+
+
+def files_of(entries: list[Entry]) -> dict[str, str]:
+    """Path → object id of the regular files among a commit's entries."""
+    return {entry.path: entry.oid for entry in entries if entry.mode.startswith("100")}
