@@ -41,7 +41,6 @@ class Call(NamedTuple):
 
 def runs_of(answer: Answer, config: Config, environment: Mapping[str, str] = os.environ) -> list[Run]:
     """The suites that have something to run. Raises GreenlineError for one without a pytest."""
-    commands = {suite.name: suite.command for suite in config.suites if suite.command}
     tests: dict[str, list[Test]] = {}
     if not answer.total:  # no test file is known: pytest may know better
         tests = {suite: [] for suite in answer.suite_roots}
@@ -50,9 +49,16 @@ def runs_of(answer: Answer, config: Config, environment: Mapping[str, str] = os.
     runs = []
     for suite, selected in sorted(tests.items()):
         root = answer.suite_roots.get(suite, "")
-        command = commands.get(suite) or (interpreter(answer.root, root, environment), "-m", "pytest")
-        runs.append(Run(suite, root, command, selected))
+        runs.append(Run(suite, root, command_of(suite, root, answer.root, config, environment), selected))
     return runs
+
+
+def command_of(
+    suite: str, root: str, top: str, config: Config, environment: Mapping[str, str] = os.environ
+) -> tuple[str, ...]:
+    """What starts a suite's pytest. Raises GreenlineError where none is found."""
+    declared = next((each.command for each in config.suites if each.name == suite), ())
+    return declared or (interpreter(top, root, environment), "-m", "pytest")
 
 
 def call_of(run: Run, answer: Answer, options: Sequence[str], scratch: str) -> Call:
@@ -66,7 +72,7 @@ def call_of(run: Run, answer: Answer, options: Sequence[str], scratch: str) -> C
     own = [*run.command, *(f"--ignore={_relative(root, run.root)}" for root in inner or ())]
     if inner is not None and (answer.everything or not run.tests):
         return Call([*own, *options], folder, {}, whole=True)
-    if _has_guest(run.command, folder):
+    if has_guest(run.command, folder):
         path = os.path.join(scratch, "answer.json")
         with open(path, "w", encoding="utf-8") as file:
             json.dump(_guest_answer(run, answer), file)
@@ -175,7 +181,7 @@ def _has_pytest(python: str) -> bool:
         return False
 
 
-def _has_guest(command: tuple[str, ...], folder: str) -> bool:
+def has_guest(command: tuple[str, ...], folder: str) -> bool:
     """Does this pytest load pytest-greenline? ``pytest -VV`` lists its plugins."""
     try:
         asked = subprocess.run([*command, "-VV"], cwd=folder, capture_output=True, check=False)
