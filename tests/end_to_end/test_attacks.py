@@ -210,7 +210,7 @@ def test_flagged_for_a_person(done: Scene, case: str, flag: str) -> None:
 
 def test_the_honest_change_is_what_is_proposed(done: Scene) -> None:
     (outcome,) = done.report.outcomes
-    assert outcome.status == PROPOSED
+    assert outcome.status == PROPOSED, (done.of("honest"), done.told)
     best = outcome.judged[0]
     assert best.candidate.name in ("agent:honest#1", "agent:git-directory#1", "agent:loud#1")
     assert not best.refused and not best.flags

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 
+from greenline.ci.repair.sandbox.interpreters import base_of
 from greenline.ci.repair.sandbox.relay import relays
 from greenline.ci.repair.sandbox.sandbox import (
     INSIDE,
@@ -125,7 +126,7 @@ class Bubblewrap:
     def _folders(self, folder: str, writable: Sequence[str], readable: Sequence[str]) -> list[str]:
         """The caller's folders, outer ones first, so that an inner one is not covered by an outer one."""
         named = (*self.settings.readable, *readable)
-        bases = [base for path in named if (base := _base_of(path))]
+        bases = [base for path in named if (base := base_of(path))]
         own = {path: "--ro-bind" for path in (*_interpreter(), *bases, *named)}
         own |= {path: "--bind" for path in writable}
         own |= {git: "--ro-bind" for path in writable if os.path.lexists(git := os.path.join(path, ".git"))}
@@ -167,17 +168,6 @@ def _sockets(reached: Sequence[tuple[Service, str]]) -> list[str]:
 def _interpreter() -> list[str]:
     """The folders of the Python that runs Greenline, so that it can start commands inside."""
     return sorted({os.path.realpath(sys.base_prefix), os.path.realpath(sys.base_exec_prefix)})
-
-
-def _base_of(folder: str) -> str | None:
-    """The folder of the interpreter that a virtual environment is made from."""
-    try:
-        with open(os.path.join(folder, "pyvenv.cfg"), encoding="utf-8", errors="replace") as file:
-            home = next((line.partition("=")[2].strip() for line in file if line.split("=")[0].strip() == "home"), "")
-    except OSError:
-        return None
-    base = os.path.dirname(os.path.realpath(os.path.join(home, "."))) if home.startswith("/") else ""
-    return base if len(base) > 1 else None
 
 
 def _path() -> str:
