@@ -188,6 +188,8 @@ def _failing(
             (_fails(bad_runs, scouting), len(bad_runs)), (_fails(good_runs, scouting), len(good_runs)), in_order
         )
         counts = _settle(prober, question, scouting, counts)
+        if counts.bad[0]:  # it fails alone, so the first run of all is one more reproduction
+            counts = counts._replace(bad=(counts.bad[0] + 1, counts.bad[1] + 1))
         seen = _Seen(key, groups[key], outcome, counts)
         kind, notes = _kind_of(workspace, prober, question, seen, first)
         if kind == classify.BREAK and not trouble and good:

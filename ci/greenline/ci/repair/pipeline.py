@@ -282,7 +282,7 @@ def build(checkouts: Checkouts, made: Proposal) -> str:
     """The proposal's commit on top of the broken head: the verified tree and the text, nothing else."""
     candidate = checkouts.commit(made.chosen.tree, made.breakage.bad, "candidate")
     checkout = checkouts.open(candidate)
-    path = f".greenline/repair/{made.breakage.fingerprint}.md"
+    path = proposal.path_of(made.breakage.fingerprint)
     target = os.path.join(checkout.folder, path)
     os.makedirs(os.path.dirname(target), exist_ok=True)
     with open(target, "w", encoding="utf-8", errors="replace") as file:
@@ -328,7 +328,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         ],
         "runs": breakage.runs,
         "notes": list(breakage.notes),
-        "cause": {"sentence": outcome.cause.sentence, "commits": list(outcome.cause.commits)},
+        "cause": {"sentence": outcome.cause.sentence, "commits": [commit for commit, _ in outcome.cause.commits]},
         "candidates": [proposal.as_json(each) for each in outcome.judged],
         "chosen": outcome.judged[0].candidate.name if outcome.status == PROPOSED else None,
         "branch": outcome.branch or None,
