@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from greenline.ci import main_health
 from greenline.ci.breakage import classify, probe
 from greenline.ci.breakage.checkouts import EMAIL, Checkouts
 from greenline.ci.breakage.investigate import Breakage, Found, Question, investigate
@@ -84,7 +85,7 @@ class Job(NamedTuple):
 
 def repair(job: Job, publish: Callable[[Job, Checkouts, Proposal, Outcome], Outcome]) -> Report:
     """Repair what is broken at a commit. ``publish`` puts a proposal where people see it (see :func:`to_branch`)."""
-    start = time.monotonic()
+    start, detected = time.monotonic(), time.time()
     deadline = start + job.settings.minutes * 60
     with Checkouts(job.workspace) as checkouts:
         settings = probe.Settings(
@@ -92,9 +93,33 @@ def repair(job: Job, publish: Callable[[Job, Checkouts, Proposal, Outcome], Outc
         )
         prober = Prober(checkouts, settings, job.workspace.cache, deadline, tell=job.tell)
         found = investigate(job.workspace, job.config, prober, job.question)
-        outcomes = [_handle(job, checkouts, prober, found, breakage, publish) for breakage in found.breakages]
+        known = time.time()
+        outcomes = []
+        for breakage in found.breakages:
+            outcomes.append(_handle(job, checkouts, prober, found, breakage, publish))
+            if job.store is not None and not job.dry_run:
+                main_health.record_event(job.store, _event(job, outcomes[-1], detected, known))
         found = found._replace(probes=tuple(prober.done))
     return Report(job.question.bad, tuple(outcomes), found, found.trouble, time.monotonic() - start)
+
+
+def _event(job: Job, outcome: Outcome, detected: float, known: float) -> main_health.Event:
+    """The breakage for the record of main's health."""
+    breakage = outcome.breakage
+    culprit = breakage.culprit.suspect.commit if breakage.culprit else ""
+    return main_health.Event(
+        breakage.fingerprint,
+        breakage.kind,
+        breakage.tests,
+        breakage.bad,
+        culprit,
+        float(job.workspace.git("log", "-1", "--format=%ct", culprit)) if culprit else None,
+        detected,
+        known if culprit else None,
+        time.time() if outcome.status == PROPOSED else None,
+        None,
+        outcome.branch,
+    )
 
 
 def _handle(
