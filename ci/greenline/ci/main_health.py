@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from typing import NamedTuple
 
 from sqlalchemy import Boolean, Column, Engine, Float, Integer, String, Table, Text, insert, select, update
@@ -202,7 +203,7 @@ def judge(
 def green_share(runs: Sequence[MainRun], start: float, end: float) -> float | None:
     """The share of the time in which the latest run was green; before the first run nothing is known."""
     green = known = 0.0
-    for run, following in zip(runs, [*runs[1:], None], strict=True):
+    for run, following in zip_longest(runs, runs[1:]):
         begin, stop = max(run.at, start), min(following.at if following else end, end)
         if stop > begin:
             known += stop - begin

@@ -229,7 +229,8 @@ def _kind_of(
     bomb = _time_bomb(workspace, prober, question, seen)
     if bomb:
         return classify.TIME_BOMB, bomb
-    missing = classify.missing_distribution(seen.outcome.message, _own_modules(workspace, question))
+    module = classify.missing_module(seen.outcome.message)
+    missing = bool(module) and not _was_ever_ours(workspace, question.bad, module)
     kind = classify.classify(seen.counts, seen.outcome.message, missing)
     if kind == classify.ENVIRONMENT and missing:
         return kind, (f"a distribution is not installed here: {seen.outcome.message}",)
@@ -238,14 +239,10 @@ def _kind_of(
     return kind, ()
 
 
-def _own_modules(workspace: Workspace, question: Question) -> list[str]:
-    """Names that the repository's own modules may have at good or bad."""
-    names = set()
-    for commit in filter(None, (question.good, question.bad)):
-        for entry in workspace.entries(commit):
-            if entry.path.endswith(".py"):
-                names.update(entry.path.removesuffix(".py").split("/"))
-    return sorted(names)
+def _was_ever_ours(workspace: Workspace, bad: str, module: str) -> bool:
+    """Whether the history of a commit has a module or package of this name, in whatever folder."""
+    paths = (f":(glob)**/{module}.py", f":(glob)**/{module}/**/*.py")
+    return bool(workspace.git("log", "--max-count=1", "--format=%H", bad, "--", *paths).strip())
 
 
 def _time_bomb(workspace: Workspace, prober: Prober, question: Question, seen: _Seen) -> tuple[str, ...]:
