@@ -126,6 +126,11 @@ def affected(
         if not answer.total:
             raise
         return answer
+    return answer_of_change(change, request, environment)
+
+
+def answer_of_change(change: Change, request: Request, environment: Mapping[str, str] = os.environ) -> Answer:
+    """The answer for a change, with a graph or without."""
     if change.opened is not None:
         return answer_of(change.opened, change.config, request, change.how, environment)
     warnings = [] if change.hint is None else [_fallback(change.how, change.hint)]

@@ -14,7 +14,8 @@ import os
 import re
 import stat
 import subprocess
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import IO, NamedTuple
 
 from greenline.depgraph.errors import GreenlineError
@@ -24,6 +25,7 @@ ABSENT = ""
 UNKNOWN = "?"
 """Object id of a file in the work tree whose content git has not hashed."""
 SUBMODULE = "160000"
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 PIPE_SIZE = 16384
 """Bytes that a pipe surely takes without a reader."""
 
@@ -75,14 +77,14 @@ class Workspace:
 
     # -- git ---------------------------------------------------------------------------------------------
 
-    def start(self, *args: str, stdin: bool = False) -> subprocess.Popen[bytes]:
-        """Start git in the root; read it with :func:`finish`."""
+    def start(self, *args: str, stdin: bool = False, extra: Mapping[str, str] = _NOTHING) -> subprocess.Popen[bytes]:
+        """Start git in the root; read it with :func:`finish`. ``extra``: environment variables."""
         command = ["git", "-c", "core.quotePath=false", *args]
         try:
             return subprocess.Popen(
                 command,
                 cwd=self.root,
-                env=_git_environment(self.root),
+                env={**_git_environment(self.root), **extra},
                 stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -92,9 +94,9 @@ class Workspace:
         except OSError as error:
             raise NotARepository(f"git cannot be started: {error.strerror}", "see which git is first on PATH") from None
 
-    def git(self, *args: str, ok: tuple[int, ...] = (0,)) -> str:
+    def git(self, *args: str, ok: tuple[int, ...] = (0,), extra: Mapping[str, str] = _NOTHING) -> str:
         """git's standard output as text. Raises :class:`GitError` on an exit code that is not in ``ok``."""
-        return finish(self.start(*args), ok)
+        return finish(self.start(*args, extra=extra), ok)
 
     def resolve(self, ref: str) -> str | None:
         """The commit id that ``ref`` names, or None."""
