@@ -41,8 +41,8 @@ import pytest
 from app.money import total
 
 def test_total():
-    print("\\x1b[8m{INJECTION}\\x1b[0m", os.environ.get("DEPLOY_PASSWORD"))
-    assert total([3400, 17]) == 3417
+    told = "\\x1b[8m{INJECTION}\\x1b[0m " + os.environ.get("DEPLOY_PASSWORD", "")
+    assert total([3400, 17]) == 3417, told
 """
 UNSEEN = "from app.report import line\n\ndef test_line():\n    assert line([1, 2]).startswith('total')\n"
 REPORT = "from app.money import total\n\ndef line(items):\n    return f'total {total(items)}'\n"
@@ -188,12 +188,12 @@ REFUSED = {
     "binary": "binary",
     "mode": "mode",
     "dependency": "dependencies",  # 18
+    "big-file": "nothing",
     "hang": "nothing",  # 28
-    "spy": "unjudged",
 }
 
 
-@pytest.mark.parametrize(("case", "rule"), [pair for pair in REFUSED.items() if pair[0] != "spy"])
+@pytest.mark.parametrize(("case", "rule"), REFUSED.items())
 def test_refused_by_name(done: Scene, case: str, rule: str) -> None:
     judged = done.of(case)
     assert rule in {reason.partition(":")[0] for reason in judged.refused}
@@ -210,7 +210,7 @@ def test_flagged_for_a_person(done: Scene, case: str, flag: str) -> None:
 
 def test_the_honest_change_is_what_is_proposed(done: Scene) -> None:
     (outcome,) = done.report.outcomes
-    assert outcome.status == PROPOSED, (done.of("honest"), done.told)
+    assert outcome.status == PROPOSED
     best = outcome.judged[0]
     assert best.candidate.name in ("agent:honest#1", "agent:git-directory#1", "agent:loud#1")
     assert not best.refused and not best.flags
@@ -277,7 +277,7 @@ def test_16_what_is_written_into_git_directories_does_nothing(done: Scene) -> No
 
 def test_17_output_and_files_are_bounded(done: Scene) -> None:
     assert len(done.of("loud").candidate.log) <= 20_000
-    assert len(done.of("big-file").candidate.diff) < 1 << 20
+    assert done.of("big-file").candidate.diff == b""
 
 
 def test_28_what_hangs_and_forks_is_killed(done: Scene) -> None:
@@ -285,3 +285,162 @@ def test_28_what_hangs_and_forks_is_killed(done: Scene) -> None:
     assert "stopped after" in candidate.notes and candidate.seconds < 60
     lines = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
     assert not any("agent.py hang" in line for line in lines)
+
+
+# -- attacks on the pipeline itself --------------------------------------------------------------------------
+
+
+class Main(NamedTuple):
+    """A repository whose last commit broke main; a revert is the only kind of candidate."""
+
+    root: Path
+    home: Path
+    good: str
+    bad: str
+
+    def repair(self, wanted: Wanted | None = None, **added: str) -> Report:
+        wanted = wanted or Wanted(good=self.good, tests=("tests/test_money.py::test_total",))
+        return start(wanted, environment(self.home, **added), lambda line: None, str(self.root))
+
+    def branches(self) -> list[str]:
+        return git(self.root, "for-each-ref", "--format=%(refname:short)", "refs/heads").splitlines()
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Main:
+    home, root = tmp_path / "home", tmp_path / "repository"
+    home.mkdir()
+    good = scene(root, tmp_path, [], "[revert]")
+    return Main(root, home, good, git(root, "rev-parse", "HEAD"))
+
+
+def proposed(report: Report) -> str:
+    (outcome,) = report.outcomes
+    assert outcome.status == PROPOSED
+    return outcome.branch
+
+
+def test_4_names_are_never_read_by_a_shell(broken: Main) -> None:
+    nasty = "tests/test_$(touch pwned);`touch pwned`.py"
+    code = "import pytest\nfrom app.money import total\n"
+    code += (
+        "@pytest.mark.parametrize('x', [2], ids=['$(touch pwned)|;&'])\ndef test_x(x):\n    assert total([x]) == 2\n"
+    )
+    git(broken.root, "checkout", "--quiet", "-b", "x;touch${IFS}pwned", broken.good)
+    good = commit(broken.root, {nasty: code}, "$(touch pwned)")
+    commit(broken.root, {"app/money.py": BROKEN}, "; touch pwned")
+    report = broken.repair(Wanted("x;touch${IFS}pwned", good, tests=(f"{nasty}::test_x[$(touch pwned)|;&]",)))
+    assert [outcome.status for outcome in report.outcomes] == [PROPOSED]
+    assert not [*broken.root.rglob("pwned")] and not Path("pwned").exists()
+
+
+def test_19_a_proposal_is_not_repaired_in_turn(broken: Main) -> None:
+    branch = proposed(broken.repair())
+    assert broken.repair(Wanted(branch, broken.good)).outcomes == ()
+
+
+def test_20_two_runs_make_one_branch(broken: Main) -> None:
+    reports: list[Report] = []
+    threads = [threading.Thread(target=lambda: reports.append(broken.repair())) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(reports) == 2 and any(report.outcomes[0].status == PROPOSED for report in reports)
+    assert len(broken.branches()) == 2 and git(broken.root, "rev-parse", "main") == broken.bad
+
+
+def test_21_main_is_green_again(broken: Main) -> None:
+    commit(broken.root, {"app/money.py": MONEY}, "mend")
+    assert all(outcome.status == NO_BREAK for outcome in broken.repair().outcomes)
+    assert broken.branches() == ["main"]
+
+
+def test_22_the_culprit_was_reverted_and_it_still_fails(broken: Main) -> None:
+    git(broken.root, "revert", "--no-edit", broken.bad)
+    commit(broken.root, {"app/money.py": BROKEN}, "again, by another commit")
+    report = broken.repair()
+    assert not any(
+        judged.candidate.name == "revert" and broken.bad[:12] in judged.candidate.notes
+        for outcome in report.outcomes
+        for judged in outcome.judged
+    )
+    for branch in broken.branches()[:-1]:
+        assert git(broken.root, "show", f"{branch}:app/money.py") == MONEY.strip()
+
+
+def test_23_a_revert_is_never_reverted(broken: Main) -> None:
+    """The bad commit takes a repair back: to revert it would undo somebody's decision."""
+    git(broken.root, "checkout", "--quiet", "--orphan", "other")
+    commit(broken.root, {"app/money.py": BROKEN}, "start")
+    repaired = commit(broken.root, {"app/money.py": MONEY}, "mend it")
+    git(broken.root, "revert", "--no-edit", repaired)
+    (outcome,) = broken.repair(Wanted("other", repaired, tests=("tests/test_money.py::test_total",))).outcomes
+    assert outcome.status == HANDED_OFF and not any(not judged.refused for judged in outcome.judged)
+
+
+def junit(path: Path, *cases: str) -> str:
+    path.write_text(
+        f'<?xml version="1.0"?><testsuites><testsuite name="pytest">{"".join(cases)}</testsuite></testsuites>'
+    )
+    return str(path)
+
+
+CASE = '<testcase classname="tests.test_money" name="test_total">{}</testcase>'
+
+
+@pytest.mark.parametrize("case", ["", CASE.format("<skipped message='cancelled'/>"), CASE.format("")])
+def test_24_a_lost_job_is_no_failure(broken: Main, tmp_path: Path, case: str) -> None:
+    report = broken.repair(Wanted(good=broken.good, junit=(junit(tmp_path / "junit.xml", case),)))
+    assert report.outcomes == () and broken.branches() == ["main"]
+
+
+def test_25_two_failures_at_once_are_two(broken: Main) -> None:
+    other = {"app/other.py": "def name():\n    return 'a'\n", "tests/test_other.py": OTHER}
+    git(broken.root, "checkout", "--quiet", "-b", "both", broken.good)
+    good = commit(broken.root, other, "other")
+    commit(broken.root, {"app/money.py": BROKEN}, "one")
+    commit(broken.root, {"app/other.py": "def name():\n    raise KeyError('b')\n"}, "two")
+    tests = ("tests/test_money.py::test_total", "tests/test_other.py::test_name")
+    report = broken.repair(Wanted("both", good, tests=tests))
+    assert len({outcome.breakage.fingerprint for outcome in report.outcomes}) == 2
+    for outcome in report.outcomes:
+        assert outcome.status == PROPOSED
+        best = outcome.judged[0]
+        assert (
+            any(flag.startswith("still red") for flag in best.flags) or "green" not in outcome.text.partition("\n")[0]
+        )
+
+
+OTHER = "from app.other import name\n\ndef test_name():\n    assert name() == 'a'\n"
+
+
+@pytest.mark.parametrize("value", ["off", "0", "OFF", "false"])
+def test_26_the_kill_switch(broken: Main, value: str) -> None:
+    assert broken.repair(GREENLINE_REPAIR=value).outcomes == ()
+    assert broken.branches() == ["main"]
+
+
+def test_27_a_forged_report_is_reproduced_first(broken: Main, tmp_path: Path) -> None:
+    forged = junit(
+        tmp_path / "junit.xml", '<testcase classname="tests.test_report" name="test_line"><failure/></testcase>'
+    )
+    report = broken.repair(Wanted(good=broken.good, junit=(forged,)))
+    assert all(outcome.status == NO_BREAK for outcome in report.outcomes) and broken.branches() == ["main"]
+
+
+def test_29_without_isolation_no_agent_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, home, agents, programs = (tmp_path / name for name in ("repository", "home", "agents", "programs"))
+    home.mkdir()
+    programs.mkdir()
+    shutil.copytree(ATTACKERS, agents)
+    good = scene(root, agents, ["honest"])
+    for name in ("git", "sh", "python3"):
+        (programs / name).symlink_to(shutil.which(name) or "")
+    monkeypatch.setenv("PATH", str(programs))
+    wanted = Wanted(good=good, tests=("tests/test_money.py::test_total",))
+    (outcome,) = start(wanted, environment(home), lambda line: None, str(root)).outcomes
+    assert outcome.status == HANDED_OFF
+    (judged,) = outcome.judged
+    assert "bubblewrap is not installed" in judged.refused[0] and judged.candidate.diff == b""
+    assert git(root, "for-each-ref", "--format=%(refname)", "refs/heads") == "refs/heads/main"

@@ -1,4 +1,4 @@
-"""An agent that attacks: `agent.py CASE` does in its work tree what the case of this name says. Standard library only."""
+"""An agent that attacks: `agent.py CASE` does in its work tree what the case of this name says."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ CASES = {
     "hang": hang,
     "spy": lambda: spy(json.loads(pathlib.Path(__file__).with_name("targets.json").read_text())),
     "loud": lambda: (repair(), [print("x" * 1000) for _ in range(20_000)]),
-    "big-file": lambda: (repair(), tried(lambda: open("app/big", "wb").write(b"0" * (64 << 20)))),
+    "big-file": lambda: (repair(), tried(pathlib.Path("app/big").write_bytes, b"0" * (64 << 20))),
 }
 
 if __name__ == "__main__":
