@@ -188,6 +188,8 @@ def _failing(
             (_fails(bad_runs, scouting), len(bad_runs)), (_fails(good_runs, scouting), len(good_runs)), in_order
         )
         counts = _settle(prober, question, scouting, counts)
+        if counts.bad[0]:  # it fails alone, so the first run of all is one more reproduction
+            counts = counts._replace(bad=(counts.bad[0] + 1, counts.bad[1] + 1))
         seen = _Seen(key, groups[key], outcome, counts)
         kind, notes = _kind_of(workspace, prober, question, seen, first)
         if kind == classify.BREAK and not trouble and good:
@@ -227,7 +229,8 @@ def _kind_of(
     bomb = _time_bomb(workspace, prober, question, seen)
     if bomb:
         return classify.TIME_BOMB, bomb
-    missing = classify.missing_distribution(seen.outcome.message, _own_modules(workspace, question))
+    module = classify.missing_module(seen.outcome.message)
+    missing = bool(module) and not _was_ever_ours(workspace, question.bad, module)
     kind = classify.classify(seen.counts, seen.outcome.message, missing)
     if kind == classify.ENVIRONMENT and missing:
         return kind, (f"a distribution is not installed here: {seen.outcome.message}",)
@@ -236,14 +239,10 @@ def _kind_of(
     return kind, ()
 
 
-def _own_modules(workspace: Workspace, question: Question) -> list[str]:
-    """Names that the repository's own modules may have at good or bad."""
-    names = set()
-    for commit in filter(None, (question.good, question.bad)):
-        for entry in workspace.entries(commit):
-            if entry.path.endswith(".py"):
-                names.update(entry.path.removesuffix(".py").split("/"))
-    return sorted(names)
+def _was_ever_ours(workspace: Workspace, bad: str, module: str) -> bool:
+    """Whether the history of a commit has a module or package of this name, in whatever folder."""
+    paths = (f":(glob)**/{module}.py", f":(glob)**/{module}/**/*.py")
+    return bool(workspace.git("log", "--max-count=1", "--format=%H", bad, "--", *paths).strip())
 
 
 def _time_bomb(workspace: Workspace, prober: Prober, question: Question, seen: _Seen) -> tuple[str, ...]:

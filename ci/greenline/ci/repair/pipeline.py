@@ -13,10 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from greenline.ci import main_health
 from greenline.ci.breakage import classify, probe
 from greenline.ci.breakage.checkouts import EMAIL, Checkouts
 from greenline.ci.breakage.investigate import Breakage, Found, Question, investigate
 from greenline.ci.breakage.prober import Prober
+from greenline.ci.execution.local import interpreter
 from greenline.ci.forges import plain_git
 from greenline.ci.repair import fixing, policy, proposal, records, verify
 from greenline.ci.repair.candidates import Brief, Candidate, Judged
@@ -84,7 +86,7 @@ class Job(NamedTuple):
 
 def repair(job: Job, publish: Callable[[Job, Checkouts, Proposal, Outcome], Outcome]) -> Report:
     """Repair what is broken at a commit. ``publish`` puts a proposal where people see it (see :func:`to_branch`)."""
-    start = time.monotonic()
+    start, detected = time.monotonic(), time.time()
     deadline = start + job.settings.minutes * 60
     with Checkouts(job.workspace) as checkouts:
         settings = probe.Settings(
@@ -92,9 +94,33 @@ def repair(job: Job, publish: Callable[[Job, Checkouts, Proposal, Outcome], Outc
         )
         prober = Prober(checkouts, settings, job.workspace.cache, deadline, tell=job.tell)
         found = investigate(job.workspace, job.config, prober, job.question)
-        outcomes = [_handle(job, checkouts, prober, found, breakage, publish) for breakage in found.breakages]
+        known = time.time()
+        outcomes = []
+        for breakage in found.breakages:
+            outcomes.append(_handle(job, checkouts, prober, found, breakage, publish))
+            if job.store is not None and not job.dry_run:
+                main_health.record_event(job.store, _event(job, outcomes[-1], detected, known))
         found = found._replace(probes=tuple(prober.done))
     return Report(job.question.bad, tuple(outcomes), found, found.trouble, time.monotonic() - start)
+
+
+def _event(job: Job, outcome: Outcome, detected: float, known: float) -> main_health.Event:
+    """The breakage for the record of main's health."""
+    breakage = outcome.breakage
+    culprit = breakage.culprit.suspect.commit if breakage.culprit else ""
+    return main_health.Event(
+        breakage.fingerprint,
+        breakage.kind,
+        breakage.tests,
+        breakage.bad,
+        culprit,
+        float(job.workspace.git("log", "-1", "--format=%ct", culprit)) if culprit else None,
+        detected,
+        known if culprit else None,
+        time.time() if outcome.status == PROPOSED else None,
+        None,
+        outcome.branch,
+    )
 
 
 def _handle(
@@ -223,16 +249,17 @@ def _agents_and_revert(job: Job, checkouts: Checkouts, bench: verify.Bench, brea
 
 def _agents(job: Job, breakage: Breakage, agents: Sequence[Agent]) -> tuple[list[Candidate], Sandbox | None, str]:
     """The agents' candidates. Without isolation none is started: there is no weaker mode."""
-    from greenline.ci.repair.agents.attempts import attempt_all
+    from greenline.ci.repair.agents.attempts import Surroundings, attempt_all
+    from greenline.ci.repair.sandbox.interpreters import readable_of
 
     job.tell(f"{sum(agent.attempts for agent in agents)} attempts by agents")
     try:
         sandbox = job.sandbox()
-        return (
-            attempt_all(brief_of(job, breakage), job.workspace, agents, sandbox, environment=job.environment),
-            sandbox,
-            "",
-        )
+        python = interpreter(job.workspace.root, "", job.environment)
+        path = os.pathsep.join((os.path.dirname(python), "/usr/local/bin", "/usr/bin", "/bin"))
+        around = Surroundings(readable_of(python, job.workspace.root), {"PATH": path})
+        brief = brief_of(job, breakage)
+        return attempt_all(brief, job.workspace, agents, sandbox, around, job.environment), sandbox, ""
     except GreenlineError as error:
         notes = error.message + (f" ({error.hint})" if error.hint else "")
         return [Candidate(f"agent:{agent.name}#1", b"", notes=notes) for agent in agents], None, notes
@@ -282,7 +309,7 @@ def build(checkouts: Checkouts, made: Proposal) -> str:
     """The proposal's commit on top of the broken head: the verified tree and the text, nothing else."""
     candidate = checkouts.commit(made.chosen.tree, made.breakage.bad, "candidate")
     checkout = checkouts.open(candidate)
-    path = f".greenline/repair/{made.breakage.fingerprint}.md"
+    path = proposal.path_of(made.breakage.fingerprint)
     target = os.path.join(checkout.folder, path)
     os.makedirs(os.path.dirname(target), exist_ok=True)
     with open(target, "w", encoding="utf-8", errors="replace") as file:
@@ -328,7 +355,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         ],
         "runs": breakage.runs,
         "notes": list(breakage.notes),
-        "cause": {"sentence": outcome.cause.sentence, "commits": list(outcome.cause.commits)},
+        "cause": {"sentence": outcome.cause.sentence, "commits": [commit for commit, _ in outcome.cause.commits]},
         "candidates": [proposal.as_json(each) for each in outcome.judged],
         "chosen": outcome.judged[0].candidate.name if outcome.status == PROPOSED else None,
         "branch": outcome.branch or None,

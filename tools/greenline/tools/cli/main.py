@@ -31,9 +31,11 @@ COMMANDS = {
     "conflicts": "Tell which branches break together, on which lines.",
     "fix": "Mend what broke by a merge, where the fix is certain.",
     "repair": "Main is red: propose a verified repair, or hand off.",
+    "main": "How main is: green share, breaks, flakes, the last green commit.",
     "init": "Write a first greenline.yaml from what is there.",
     "doctor": "Say what works here, what does not, and the way out.",
 }
+MODULES = {"main": "main_branch"}  # of commands whose module has another name
 
 
 class LazyCommand(click.Command):
@@ -59,7 +61,7 @@ class TableGroup(click.Group):
 @click.group(
     cls=TableGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
-    commands=[LazyCommand(name, name, line) for name, line in COMMANDS.items()],
+    commands=[LazyCommand(name, MODULES.get(name, name), line) for name, line in COMMANDS.items()],
 )
 @click.version_option(package_name="greenline", message="%(prog)s %(version)s")
 def cli() -> None:
