@@ -18,11 +18,13 @@ from greenline.ci.breakage import classify, probe
 from greenline.ci.breakage.checkouts import EMAIL, Checkouts
 from greenline.ci.breakage.investigate import Breakage, Found, Question, investigate
 from greenline.ci.breakage.prober import Prober
+from greenline.ci.execution.local import interpreter
 from greenline.ci.forges import plain_git
 from greenline.ci.repair import fixing, policy, proposal, records, verify
 from greenline.ci.repair.candidates import Brief, Candidate, Judged
 from greenline.ci.repair.fixing import Cause
 from greenline.ci.repair.proposal import Proposal
+from greenline.ci.repair.sandbox.interpreters import readable_of
 from greenline.ci.repair.scrub import scrub, secrets_of
 from greenline.ci.repair.settings import Settings
 from greenline.depgraph.config import Config
@@ -252,16 +254,16 @@ def _agents_and_revert(job: Job, checkouts: Checkouts, bench: verify.Bench, brea
 
 def _agents(job: Job, breakage: Breakage, agents: Sequence[Agent]) -> tuple[list[Candidate], Sandbox | None, str]:
     """The agents' candidates. Without isolation none is started: there is no weaker mode."""
-    from greenline.ci.repair.agents.attempts import attempt_all
+    from greenline.ci.repair.agents.attempts import Surroundings, attempt_all
 
     job.tell(f"{sum(agent.attempts for agent in agents)} attempts by agents")
     try:
         sandbox = job.sandbox()
-        return (
-            attempt_all(brief_of(job, breakage), job.workspace, agents, sandbox, environment=job.environment),
-            sandbox,
-            "",
-        )
+        python = interpreter(job.workspace.root, "", job.environment)
+        path = os.pathsep.join([os.path.dirname(python), "/usr/local/bin", "/usr/bin", "/bin"])
+        around = Surroundings(readable_of(python, job.workspace.root), {"PATH": path})
+        made = attempt_all(brief_of(job, breakage), job.workspace, agents, sandbox, around, job.environment)
+        return made, sandbox, ""
     except GreenlineError as error:
         notes = error.message + (f" ({error.hint})" if error.hint else "")
         return [Candidate(f"agent:{agent.name}#1", b"", notes=notes) for agent in agents], None, notes
