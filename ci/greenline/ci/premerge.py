@@ -216,25 +216,31 @@ class _Merged:
         return set(self._workspace.git("diff", "--name-only", "--no-renames", "-z", old, new).split("\0")[:-1])
 
     def rules(self) -> list[Finding]:
-        """Contracts on the merged graph: a rule of one side, an import of the other; a circle out of two imports."""
-        found = self._check(self._merged)
-        if not found:
-            return []
-        known = {each.fingerprint for side in (self._sides.ours, self._sides.theirs) for each in self._check(side)}
-        return [_after_merge(each) for each in found if each.fingerprint not in known]
+        """Contracts on the merged graph: a rule of one side, an import of the other; a circle out of two imports.
 
-    def _check(self, commit: str) -> list[Finding]:
-        workspace = self._workspace
-        data = next(workspace.read_blobs([f"{commit}:{FILE}"]))
-        config = build(parse(data)) if data else Config()
-        rules = read(config)
+        What is new against theirs and not in ours comes from the meeting. A rule that only ours has needs the other
+        look too: new against ours, and no fault of theirs alone.
+        """
+        sides = self._sides
+        found = self._new(sides.theirs, self._merged)
+        if FILE in self._ours:
+            alone = {each.fingerprint for each in self._new(sides.base, sides.theirs)}
+            found += [each for each in self._new(sides.ours, self._merged) if each.fingerprint not in alone]
+        if found:
+            known = {each.fingerprint for each in self._new(sides.base, sides.ours)}
+            found = [each for each in found if each.fingerprint not in known]
+        return [_after_merge(each) for each in dict.fromkeys(found)]
+
+    def _new(self, old: str, new: str) -> list[Finding]:
+        """What breaks the rules of a commit in it and not in another."""
+        data = next(self._workspace.read_blobs([f"{new}:{FILE}"]))
+        rules = read(build(parse(data)) if data else Config())
         if not rules.contracts and not rules.purposes:
             return []
-        opened = open_change(workspace, self._situation.config, self._sides.theirs, commit)
+        opened = open_change(self._workspace, self._situation.config, old, new)
         entries = baseline.parse(opened.read_head(baseline.FILE))
-        return [
-            each for each in check(opened, rules, entries, self._situation.asked.today).findings if not each.warning
-        ]
+        found = check(opened, rules, entries, self._situation.asked.today, new_only=True).findings
+        return [each for each in found if not each.warning]
 
     def lint(self) -> list[Finding]:
         """ruff on the files of one side where the other changed its settings, and on files that both changed."""
