@@ -242,6 +242,20 @@ def on_default_branch(
     return commit is not None and branch is not None and _is_default(refs, branch, upstream, commit, "HEAD")
 
 
+def default_branch(
+    workspace: Workspace, settings: configuration.Base, environment: Mapping[str, str] = os.environ
+) -> tuple[str, str] | None:
+    """The default branch's name, with the remote if it is there, and its commit; None if none is known."""
+    remote = settings.remote or "origin"
+    named = settings.branch or _default_branch(environment)
+    refs = _refs(workspace, remote, named)
+    branch = named or refs.default
+    for name, ref in ((f"{remote}/{branch}", f"refs/remotes/{remote}/{branch}"), (branch, f"refs/heads/{branch}")):
+        if name is not None and ref in refs.commits:
+            return name, refs.commits[ref]
+    return None
+
+
 def _default_branch(environment: Mapping[str, str]) -> str | None:
     """The default branch's name, as far as the CI tells."""
     if environment.get("GITHUB_ACTIONS") == "true":

@@ -30,6 +30,15 @@ def find_conflicts(workspace: Workspace, config: Config, base: str, ours: str, t
         return sorted([*textual(merge), *found], key=lambda one: (one.finding.place, one.finding.message))
 
 
+def find_breaks(workspace: Workspace, config: Config, good: str, bad: str) -> list[Conflict]:
+    """The same for a branch that is red: what worked in commit ``good`` and cannot work in ``bad``, which holds the
+    changes of several people; ``ours`` and ``theirs`` then name the commits that last touched the use and the
+    definition."""
+    with open_merge(workspace, config, good, bad, bad, bad) as merge:
+        found = [as_conflict(workspace, merge, one) for one in find_in(merge)]
+        return sorted(found, key=lambda one: (one.finding.place, one.finding.message))
+
+
 def find_in(merge: Merge) -> list[Found]:
     """The conflicts of an open merge."""
     paths = sorted(path for path in suspects(merge) if path.endswith(".py") and path in merge.merged.tree.files)
@@ -46,7 +55,7 @@ def new_problems(merge: Merge, path: str) -> list[Problem]:
     problems, facts = read_uses(merge.merged, path)
     if not problems and not facts:
         return []
-    sides = [_Side(*read_uses(side, path)) for side in (merge.ours, merge.theirs) if path in side.tree.files]
+    sides = [_Side(*read_uses(world, path)) for world in merge.before(path)]
     known = {problem.key for side in sides for problem in side.problems}
     found = [problem for problem in problems if problem.key not in known]
     return [*found, *_drifted(facts, sides)]

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
 from greenline.depgraph.config import Config
 from greenline.depgraph.index import open_change
-from greenline.depgraph.suites import SuiteIndex
 from greenline.depgraph.workspace import ABSENT, GitError, NotARepository, Workspace, finish, parse_raw
 from greenline.rules.conflicts.infer import World
-from greenline.rules.conflicts.tree import Blobs, Tree, files_of
+from greenline.rules.conflicts.tree import IN_WORK, Blobs, Tree, files_of
 
+WORK = "work tree"
+"""Stands for the work tree where a commit or tree is asked for."""
+EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 _IDENTITY = ("-c", "user.name=greenline", "-c", "user.email=greenline@localhost")
 
 
 class Merge(NamedTuple):
-    """``sides``: one world each for ours and theirs. ``textual``: files that git cannot merge. ``moved``: old path →
-    new path of the files that the merged state has under another name. ``unknown``: git is too old to merge; files
-    that both sides changed are left as ours has them."""
+    """One world each for the states. ``textual``: files that git cannot merge. ``moved``: old path → new path of the
+    files that the merged state has under another name. ``unknown``: git is too old to merge; files that both sides
+    changed are left as ours has them. ``linear``: there are no sides, only a last state that worked (``base``) and one
+    that does not (``ours``, ``theirs`` and ``merged`` are all this one)."""
 
     base: World
     ours: World
@@ -28,6 +32,14 @@ class Merge(NamedTuple):
     textual: list[str]
     moved: dict[str, str]
     unknown: bool
+    linear: bool = False
+
+    def before(self, path: str) -> list[World]:
+        """The states in which a file of the merged state worked: those of the sides that have it. Without sides, the
+        base with this very file in it: what it did not have either is no news."""
+        if not self.linear:
+            return [side for side in (self.ours, self.theirs) if path in side.tree.files]
+        return [World(self.base.tree.holding(path, self.merged.tree.files[path]))]
 
     def changed(self, side: World) -> set[str]:
         """The files that differ between the base and a side."""
@@ -43,29 +55,33 @@ def differing(one: Tree, other: Tree) -> set[str]:
 def open_merge(
     workspace: Workspace, config: Config, base: str, ours: str, theirs: str, merged: str | None = None
 ) -> Iterator[Merge]:
-    """Open the states of a merge. All names are commits or trees; ``merged``: the result, where somebody made it.
+    """Open the states of a merge. All names are commits or trees; ``merged``: the result, where somebody made it, or
+    :data:`WORK` for the work tree.
 
     Raises :class:`.workspace.GitError` when one of them is not in this clone.
     """
     textual: list[str] = []
     unknown = False
+    linear = ours == theirs == merged
     if merged is None:
         try:
             merged, textual = merge_trees(workspace, base, ours, theirs)
         except NotARepository:  # an option that git does not know
             unknown = True
     with Blobs(workspace) as blobs:
-        graph = open_change(workspace, config, base, ours).graph
+        graph = open_change(workspace, config, base, None if ours == WORK else ours).graph
         files = {base: files_of(workspace.entries(base))}
         for name in (ours, theirs, *([merged] if merged else [])):
-            if name not in files:
+            if name == WORK:
+                files[name] = _files_of_work(workspace)
+            elif name not in files:
                 files[name] = _files_after(workspace, files[base], base, name)
         together = merged or "merged"
         if unknown:
             files[together] = _by_file(files[base], files[ours], files[theirs])
         worlds = {name: World(Tree(name, each, graph.layout, graph.suites, blobs)) for name, each in files.items()}
         moved = _moved(workspace, base, merged or theirs)
-        yield Merge(worlds[base], worlds[ours], worlds[theirs], worlds[together], textual, moved, unknown)
+        yield Merge(worlds[base], worlds[ours], worlds[theirs], worlds[together], textual, moved, unknown, linear)
 
 
 def merge_trees(workspace: Workspace, base: str, ours: str, theirs: str) -> tuple[str, list[str]]:
@@ -96,6 +112,18 @@ def _files_after(workspace: Workspace, files: dict[str, str], base: str, name: s
     return found
 
 
+def _files_of_work(workspace: Workspace) -> dict[str, str]:
+    """The work tree: files that git knows by their content, the others by :data:`IN_WORK` and their path."""
+    head = workspace.resolve("HEAD") or EMPTY_TREE
+    found = files_of(workspace.entries(head))
+    changed = [change.path for change in parse_raw(finish(workspace.start_diff(head, None)))]
+    for path in [*changed, *finish(workspace.start_untracked()).split("\0")[:-1]]:
+        found.pop(path, None)
+        if os.path.isfile(os.path.join(workspace.root, path)):
+            found[path] = IN_WORK + path
+    return found
+
+
 def _by_file(base: dict[str, str], ours: dict[str, str], theirs: dict[str, str]) -> dict[str, str]:
     """What a merge surely has: each file as the side has it that changed it; ours where both did."""
     merged = dict(ours)
@@ -109,13 +137,10 @@ def _by_file(base: dict[str, str], ours: dict[str, str], theirs: dict[str, str])
 
 def _moved(workspace: Workspace, base: str, name: str) -> dict[str, str]:
     """Files that git takes for renamed between two states."""
+    options = ("-z", "-M40%", "--diff-filter=R", "--name-status", base)
     try:
-        fields = workspace.git("diff-tree", "-r", "-z", "-M40%", "--diff-filter=R", "--name-status", base, name)
+        fields = workspace.git("diff", *options) if name == WORK else workspace.git("diff-tree", "-r", *options, name)
     except GitError:
         return {}
     parts = fields.split("\0")[:-1]
     return dict(zip(parts[1::3], parts[2::3], strict=True))
-
-
-def suites_of(world: World) -> SuiteIndex:
-    return world.tree.suites

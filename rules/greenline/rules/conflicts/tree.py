@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
+from copy import copy
 
 from greenline.depgraph import blocks
 from greenline.depgraph.layout import Layout
@@ -17,11 +18,15 @@ from greenline.depgraph.suites import SuiteIndex
 from greenline.depgraph.workspace import Entry, Workspace
 from greenline.rules.conflicts.modules import Module, read_module
 
+IN_WORK = "work:"
+"""Before a path: the object id of a file as it lies in the work tree."""
+
 
 class Blobs:
     """Blobs by object id, through one running git; use it as a context manager."""
 
     def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
         self._process = workspace.start("cat-file", "--batch", stdin=True)
         self._known: dict[str, bytes | None] = {}
         self._trees: dict[str, ast.Module | None] = {}
@@ -34,6 +39,8 @@ class Blobs:
 
     def read(self, oid: str) -> bytes | None:
         """The blob, or None when it is not in this clone."""
+        if oid.startswith(IN_WORK):
+            return self._workspace.read(oid.removeprefix(IN_WORK))
         if oid not in self._known:
             stdin, stdout = self._process.stdin, self._process.stdout
             assert stdin and stdout
@@ -69,7 +76,13 @@ class Tree:
         self._paths = sorted(path for path in files if path.endswith(".py"))
         self._resolver = Resolver(DictModules(self._paths, self.layout))
         self._modules: dict[str, Module | None] = {}
-        self._tops: set[str] | None = None
+
+    def holding(self, path: str, oid: str) -> Tree:
+        """The same tree with another content of one file."""
+        other = copy(self)
+        other.files = {**self.files, path: oid}
+        other._modules = {known: module for known, module in self._modules.items() if known != path}
+        return other
 
     def read(self, path: str) -> bytes | None:
         """A file's bytes; None if it is not there."""

@@ -1,0 +1,109 @@
+"""Which pool runs what: eligibility, the pools that there are without configuration, and the choice by price."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from greenline.ci.sharding.needs import NOTHING, Needs
+from greenline.ci.sharding.plan_file import Pool
+from greenline.ci.sharding.schedule import fits, job_of
+from greenline.ci.sharding.units import Unit
+from greenline.depgraph.errors import GreenlineError
+
+CPU = Pool("cpu")
+
+
+def default_pools(units: Iterable[Unit], configured: Sequence[Pool], warnings: list[str]) -> tuple[Pool, ...]:
+    """The configured pools; without any, what these tests need: CPU runners, and GPU runners of each kind."""
+    if configured:
+        return tuple(configured)
+    needs = {unit.needs for unit in units}
+    pools = [CPU._replace(slots=max((each.slots for each in needs if not each.gpu), default=1))]
+    wanted: dict[tuple[str, int], float] = {}
+    for each in needs:
+        if each.gpu or each.nodes > 1:
+            key = (each.gpu_kinds[0] if each.gpu_kinds else "", each.nodes)
+            wanted[key] = max(wanted.get(key, 0.0), each.gpus or 1.0)
+    for (kind, nodes), gpus in sorted(wanted.items()):
+        several = f"{nodes}-nodes" if nodes > 1 else ""
+        name = "-".join(filter(None, ("gpu", kind, several)))
+        count = max(1, round(gpus))
+        pools.append(Pool(name, 8 * count, 0, count, kind, 0, nodes, float(count * nodes)))
+    if len(pools) > 1:
+        told = ", ".join(f"{pool.name} with {pool.gpus} GPUs" for pool in pools[1:])
+        warnings.append(f"greenline.yaml has no sharding.pools: taken are runners as wide as the widest test: {told}")
+    return tuple(pools)
+
+
+def eligible(needs: Needs, pools: Sequence[Pool]) -> list[Pool]:
+    if needs is NOTHING:
+        return [pool for pool in pools if pool.gpus == 0 and pool.nodes == 1]
+    # An unnamed kind takes what its kind cannot be told to be, when there is nothing else.
+    return [pool for pool in pools if fits(needs, pool)]
+
+
+def assign(units: Sequence[Unit], pools: Sequence[Pool], target: float | None) -> dict[str, list[int]]:
+    """Pool → positions of its atoms: each on the cheapest that can run it, and in time; a full one overflows.
+
+    Raises GreenlineError for an atom that no pool can run.
+    """
+    choices: dict[Needs, list[Pool]] = {}
+    found: dict[str, list[int]] = {pool.name: [] for pool in pools}
+    area = dict.fromkeys(found, 0.0)  # runner-seconds
+    open_ones = []
+    for index, unit in enumerate(units):
+        if unit.needs not in choices:
+            choices[unit.needs] = eligible(unit.needs, pools) or _nowhere(unit, pools)
+        if len(choices[unit.needs]) == 1:
+            pool = choices[unit.needs][0]
+            found[pool.name].append(index)
+            area[pool.name] += _area(unit, pool)
+        else:
+            open_ones.append(index)
+    for index in sorted(open_ones, key=lambda index: (-units[index].seconds, index)):
+        unit = units[index]
+        candidates = choices[unit.needs]
+        if target is not None:
+            in_time = [pool for pool in candidates if pool.wait + unit.on(pool.name) <= target]
+            candidates = in_time or [min(candidates, key=lambda pool: (pool.wait + unit.on(pool.name), pool.name))]
+        ranked = sorted(candidates, key=lambda pool: (pool.price * _area(unit, pool), pool.name))
+        free = [pool for pool in ranked if _has_room(pool, area[pool.name] + _area(unit, pool), target)]
+        pool = (free or ranked)[0]
+        found[pool.name].append(index)
+        area[pool.name] += _area(unit, pool)
+    for indices in found.values():
+        indices.sort()
+    return found
+
+
+def _area(unit: Unit, pool: Pool) -> float:
+    return unit.on(pool.name) * job_of(0.0, unit.needs, pool).width(pool)
+
+
+def _has_room(pool: Pool, area: float, target: float | None) -> bool:
+    if pool.maximum is None or target is None:
+        return True
+    return area <= 0.97 * pool.maximum * (target - pool.wait)  # what packing loses
+
+
+def _nowhere(unit: Unit, pools: Sequence[Pool]) -> list[Pool]:
+    needs = unit.needs
+    parts = [
+        f"{needs.gpus:g} GPU{'s' * (needs.gpus > 1)}" if needs.gpus else "",
+        f"{needs.slots} slots" * (needs.slots > 1),
+    ]
+    parts += [f"{needs.gpu_memory / 2**30:.3g} GiB of GPU memory" if needs.gpu_memory else ""]
+    parts += [f"of kind {' or '.join(needs.gpu_kinds)}" if needs.gpu_kinds else ""]
+    parts += [f"{needs.memory / 2**30:.3g} GiB of memory" if needs.memory else ""]
+    parts += [f"on {needs.nodes} nodes" if needs.nodes > 1 else ""]
+    wanted = " ".join(filter(None, parts)) or "a runner without GPUs"
+    there = ", ".join(
+        f"{pool.name} ({pool.gpus} {pool.gpu_kind or 'GPU'}{' x ' + str(pool.nodes) if pool.nodes > 1 else ''})"
+        if pool.gpus
+        else f"{pool.name} (CPU)"
+        for pool in pools
+    )
+    raise GreenlineError(
+        f"no pool can run {unit.tests[0]}: it needs {wanted}; the pools are {there}",
+        "add a pool to sharding.pools in greenline.yaml, or change what the test needs",
+    )
