@@ -18,6 +18,8 @@ from greenline.depgraph.suites import SuiteIndex
 from greenline.depgraph.workspace import Entry, Workspace
 from greenline.rules.conflicts.modules import Module, read_module
 
+WORK = "work tree"
+"""Stands for the work tree where a commit or tree is asked for."""
 IN_WORK = "work:"
 """Before a path: the object id of a file as it lies in the work tree."""
 
@@ -55,6 +57,13 @@ class Blobs:
             self._known[oid] = data
         return self._known[oid]
 
+    def grep(self, tree: str, word: str) -> list[str]:
+        """The files of a tree, or of the work tree, that contain a fixed string."""
+        if tree == WORK:
+            return self._workspace.grep((word,), ("*",))
+        found = self._workspace.git("grep", "-lzF", "-e", word, tree, ok=(0, 1))
+        return sorted(path.partition(":")[2] for path in found.split("\0")[:-1])
+
     def parse(self, oid: str) -> ast.Module | None:
         """The syntax tree; None for a blob that is missing or that Python cannot read."""
         if oid not in self._trees:
@@ -88,6 +97,10 @@ class Tree:
         """A file's bytes; None if it is not there."""
         oid = self.files.get(path)
         return None if oid is None else self.blobs.read(oid)
+
+    def grep(self, word: str) -> list[str]:
+        """Files that contain a fixed string, sorted."""
+        return self.blobs.grep(self.name, word)
 
     def module(self, path: str) -> Module | None:
         """A Python file read as a module; None if it is not there or cannot be parsed."""
