@@ -24,6 +24,7 @@ COMMANDS = {
     "shard": "Plan CPU and GPU jobs, run them, and prove that every test ran.",
     "check": "Tell what breaks the rules of greenline.yaml.",
     "premerge": "Tell all that can be known before a change is merged.",
+    "history": "Keep how long tests take and how they end: import, export.",
     "graph": "Look at the import graph: cycles, hubs, cost, export.",
     "conflicts": "Tell which branches break together, on which lines.",
     "fix": "Mend what broke by a merge, where the fix is certain.",
