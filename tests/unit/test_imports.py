@@ -74,7 +74,9 @@ def some_tree(random: Random) -> dict[str, str]:
             parent, _, last = other.rpartition(".")
             plain = f"import {other}" if not parent or random.random() < 0.5 else f"from {parent} import {last}"
             lines.append(
-                random.choice([plain, f"if TYPE_CHECKING:\n    {plain}", f"def f():\n    {plain}", "from . import a, b"])
+                random.choice(
+                    [plain, f"if TYPE_CHECKING:\n    {plain}", f"def f():\n    {plain}", "from . import a, b"]
+                )
             )
         files[path] = "\n".join(lines) + "\n"
     return files

@@ -171,7 +171,9 @@ def _same(
     names = {name.name for path in other for name in graph.names(path)}
     differ = {graph.path(node) for name in names for node in graph.mentioning(name)}
     last = {name.rpartition(".")[2] for name in names}  # what only type checkers see, nobody mentions
-    differ |= {path for path, each in zip(paths, facts, strict=True) if any(word in each.type_checking for word in last)}
+    differ |= {
+        path for path, each in zip(paths, facts, strict=True) if any(word in each.type_checking for word in last)
+    }
     known = {path: node for node, path in enumerate(like.paths)}
     return {
         path: (like.edges[known[path]], like.names[known[path]])
