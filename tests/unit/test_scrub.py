@@ -125,7 +125,7 @@ def test_short_and_plain_variables_are_no_secrets() -> None:
             "PASSWORD": "on",
             "API_URL": "https://a.example",
             "DATABASE_URL": "postgres://u:pw12345@h/d",
-            "HOME": "/root/longer",
+            "HOME": "/home/ada",
         }
     )
     assert found == ("postgres://u:pw12345@h/d",)
