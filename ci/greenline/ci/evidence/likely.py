@@ -9,19 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from pyroaring import BitMap
-
 from greenline.ci.evidence.forms import Entry
-from greenline.ci.evidence.reading import Evidence
-from greenline.ci.evidence.rule import Judged
 
 RECENT_RUNS = 10
 
 
-def rank(evidence: Evidence, judged: Judged, records: BitMap, entries: Iterable[Entry] = ()) -> float:
-    """From -1 (broke in the last run) over 0 (the only one that ran what changed) to 1 (all did, or nothing is known)."""
-    since = min((evidence.runs - entry.broke for entry in entries if entry.broke), default=RECENT_RUNS)
+def rank(sharing: int, alive: int, runs: int, entries: Iterable[Entry] = ()) -> float:
+    """From -1 (broke in the last run) over 0 (the only one that ran what changed) to 1 (all did).
+
+    ``sharing``: records that were hit together with it, of ``alive``; ``runs``: how many there were.
+    """
+    since = min((runs - entry.broke for entry in entries if entry.broke), default=RECENT_RUNS)
     if since < RECENT_RUNS:
         return -1 / (1 + since)
-    sizes = [len(hit.records) for hits in judged.hits.values() for hit in hits if hit.records & records]
-    return math.log(min(sizes)) / math.log(max(2, len(evidence.alive))) if sizes else 1.0
+    return math.log(max(1, sharing)) / math.log(max(2, alive))

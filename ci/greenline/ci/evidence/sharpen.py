@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from pyroaring import BitMap
@@ -37,6 +37,7 @@ class Known(NamedTuple):
     holds: BitMap  # records that hold at the base
     judged: Judged
     hit: BitMap
+    hits: list[Hit]  # the smallest first
     own: dict[str, SelectedTest]  # what the static rule says of the files that are left to it
     edited: frozenset[str]  # files that changed since the recording, up to the base
 
@@ -62,7 +63,9 @@ def known_suites(
         judged = judge(opened, config, evidence)
         edited = {state.path for state in since.changes} if since else ()
         own = {test.path: test for test in judged.static.tests}
-        found.append(Known(evidence, evidence.alive - broken, judged, judged.records, own, frozenset(edited)))
+        hits = sorted((hit for hits in judged.hits.values() for hit in hits), key=lambda hit: len(hit.records))
+        holds = evidence.alive - broken
+        found.append(Known(evidence, holds, judged, judged.records, hits, own, frozenset(edited)))
     return found
 
 
@@ -91,72 +94,90 @@ def sharpen(
     if not known:
         selection = static(reasons)
         return selection._replace(warnings=[*selection.warnings, *warnings]), None
-    selection = static(False)
-    chosen, shares = _merged(opened, selection, known, only)
+    asked = _Static(static)
+    chosen, shares = _merged(opened, asked, known, only)
     if reasons and any(not test.reason for test in chosen):
-        selection = static(True)
-        chosen, shares = _merged(opened, selection, known, only)
+        asked = _Static(static, reasons=True)
+        chosen, shares = _merged(opened, asked, known, only)
     everything = next(filter(None, (suite.judged.static.everything for suite in known)), None)
     unknown = sum(share < 1 for share in shares)
     if unknown and only:
         warnings.append(f"{unknown:,} test files have tests without evidence that holds: they are left out")
     # Where the static rule had to take everything because it could not tell, evidence may have told.
-    static_warnings = selection.warnings if unknown or everything else known[0].judged.static.warnings
+    selection = asked.selection or known[0].judged.static
+    if not unknown and not everything:
+        selection = selection._replace(everything=None, warnings=known[0].judged.static.warnings)
     kept = selection._replace(
-        tests=chosen, everything=everything and selection.everything, warnings=[*static_warnings, *warnings]
+        tests=chosen,
+        total=len(shares),
+        everything=everything and selection.everything,
+        warnings=[*selection.warnings, *warnings],
     )
     return kept, sum(shares) / len(shares) if shares else 0.0
 
 
-def _merged(
-    opened: Opened, selection: Selection, known: list[Known], only: bool
-) -> tuple[list[SelectedTest], list[float]]:
+class _Static:
+    """The static rule, asked when the first test needs it: not at all where evidence decides about every test."""
+
+    def __init__(self, select: Callable[[bool], Selection], reasons: bool = False) -> None:
+        self._select, self._reasons = select, reasons
+        self._tests: dict[str, SelectedTest] = {}
+        self.selection: Selection | None = None
+
+    def get(self, path: str) -> SelectedTest | None:
+        if self.selection is None:
+            self.selection = self._select(self._reasons)
+            self._tests = {test.path: test for test in self.selection.tests}
+        return self._tests.get(path)
+
+
+def _merged(opened: Opened, static: _Static, known: list[Known], only: bool) -> tuple[list[SelectedTest], list[float]]:
     """What to run, and for each test file the share of its tests that evidence decides about."""
     graph = opened.graph
-    static = {test.path: test for test in selection.tests}
     gone = {state.path for state in opened.changes if state.head == ABSENT}
     by_file = {path: suite for suite in known for path in suite.evidence.files}
+    for suite in known:
+        evidence = suite.evidence
+        evidence.fetch(path for path, file in evidence.files.items() if file.records.intersect(suite.hit))
     chosen, shares = [], []
     for path in sorted(map(graph.path, graph.with_flag(TEST))):
         if path in gone:
             continue
-        picked, share = None if only else static.get(path), 0.0
         if path in by_file:
-            picked, share = _file(opened, path, by_file[path], static.get(path), only)
+            picked, share = _file(opened, path, by_file[path], static, only)
+        else:
+            picked, share = None if only else static.get(path), 0.0
         shares.append(share)
         if picked:
             chosen.append(picked)
     return chosen, shares
 
 
-def _file(
-    opened: Opened, path: str, known: Known, static: SelectedTest | None, only: bool
-) -> tuple[SelectedTest | None, float]:
+def _file(opened: Opened, path: str, known: Known, asked: _Static, only: bool) -> tuple[SelectedTest | None, float]:
     """What to run of one file, and the share of its tests that evidence decides about."""
     file = known.evidence.files[path]
     complete = file.complete and path not in known.edited
     own = known.own.get(path)
     holds = file.records & known.holds
     hit = holds & known.hit
-    if complete and own is None and len(file.newest & holds) == file.known:
+    all_hold = len(file.newest & holds) == file.known
+    if complete and own is None and all_hold:
         if not hit:
             return None, 1.0
         if len(file.newest & hit) == file.known:
-            return SelectedTest(
-                path, None, _reason(known, "", file.newest), rank(known.evidence, known.judged, file.newest)
-            ), 1.0
+            return _selected(known, path, None, hit), 1.0
     entries = known.evidence.entries(path)
-    valid = {name for name, entry in entries.items() if any(number in holds for number in entry.numbers)}
+    holding, touched = set(holds), set(hit)
+    valid = entries.keys() if all_hold else {name for name in entries if entries[name].is_in(holding)}
     share = len(valid) / len(entries) if entries and complete else 0.0
     if own is not None and own.node_ids is None:  # it changed throughout: its tests may be others
         return own._replace(rank=0.0) if not only else None, share
-    affected = {name for name in valid if any(number in hit for number in entries[name].numbers)}
-    first = min(affected, default="")
-    reason = _reason(known, f"{first}: ", BitMap(entries[first].numbers) & holds) if first else ""
+    affected = {name for name, entry in entries.items() if entry.is_in(touched)}
     own_ids = own.node_ids or () if own else ()
     if own_ids:
         affected |= {name for name in valid if is_named(name, own_ids)}
-    if static is not None and not only:
+    static = None if only or (all_hold and complete) else asked.get(path)
+    if static is not None:
         if not complete:
             return static, share
         affected |= {
@@ -166,11 +187,20 @@ def _file(
     names += [each for each in own_ids if not is_covered(each, entries)]
     if not names:
         return None, share
-    first_to_fail = (
-        rank(known.evidence, known.judged, hit, (entries[name] for name in affected)) if own is None else 0.0
-    )
-    reason = reason or (own or static or _NOBODY).reason
-    return SelectedTest(path, tuple(dict.fromkeys(names)), reason, first_to_fail), share
+    ids = tuple(dict.fromkeys(names))
+    if hit:
+        found = _selected(known, path, ids, hit, (entries[name] for name in affected))
+        return (found._replace(rank=0.0) if own else found), share
+    return SelectedTest(path, ids, (own or static or _NOBODY).reason, 0.0 if own else 1.0), share
+
+
+def _selected(
+    known: Known, path: str, ids: tuple[str, ...] | None, hit: BitMap, entries: Iterable[Entry] = ()
+) -> SelectedTest:
+    """A file that evidence selects, with the most telling of the reasons: the hit that the fewest tests share."""
+    closest = _closest(known, hit)
+    place = rank(len(closest.records), len(known.evidence.alive), known.evidence.runs, entries)
+    return SelectedTest(path, ids, closest.why, place)
 
 
 _NOBODY = SelectedTest("", None, "")
@@ -200,12 +230,6 @@ def _grouped(entries: Mapping[str, Entry], chosen: set[str]) -> list[str]:
     return found
 
 
-def _reason(known: Known, what: str, records: BitMap) -> str:
-    """Why the first of these records is hit."""
-    hit = _first_hit(known, records)
-    return f"{what}{hit.why}" if hit else ""
-
-
 class Verdict(NamedTuple):
     """What evidence says of one test: ``affected`` is None where it has no record that holds, and ``why`` says so."""
 
@@ -224,19 +248,19 @@ def verdicts(
             if name and not is_named(test, (name,)):
                 continue
             records = BitMap(entry.numbers) & known.holds
-            hit = _first_hit(known, records)
+            hit = _closest(known, records)
             if not records:
                 reason = (
                     f"it {entry.outcome}" if entry.outcome != "passed" else "what it ran changed since it was recorded"
                 )
                 found.append(Verdict(test, None, reason))
             else:
-                found.append(Verdict(test, hit is not None, hit.why if hit else "it ran nothing that changed"))
+                found.append(Verdict(test, bool(hit.why), hit.why or "it ran nothing that changed"))
     return found
 
 
-def _first_hit(known: Known, records: BitMap) -> Hit | None:
-    return next((hit for hits in known.judged.hits.values() for hit in hits if hit.records & records), None)
+def _closest(known: Known, records: BitMap) -> Hit:
+    return next((hit for hit in known.hits if hit.records.intersect(records)), Hit(BitMap(), ""))
 
 
 # -- variants ------------------------------------------------------------------------------------------------
