@@ -388,9 +388,9 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Records]:
 
 def test_workers_see_the_same(alone: tuple[Path, Records]) -> None:
     root, expected = alone
-    run(sys.executable, root, "-n2", "--dist=loadfile", folder="xdist", PYTHONPATH="src")
+    said = run(sys.executable, root, "-n2", "--dist=loadfile", folder="xdist", PYTHONPATH="src")
     found = Records(root / "xdist")
-    assert found.ended == 3  # two workers and the controller
+    assert found.ended == 3, said  # two workers and the controller
     assert _blocks_by_test(found) == _blocks_by_test(expected)
 
 

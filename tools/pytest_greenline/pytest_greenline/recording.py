@@ -234,8 +234,9 @@ class Recording:
             except Exception as error:
                 self.recorder.fail(error)
 
-    @pytest.hookimpl(tryfirst=True)
+    @pytest.hookimpl(tryfirst=True)  # a worker that told of its end may be killed at any time
     def pytest_sessionfinish(self) -> None:
+        self._finish()
         output = getattr(self.config, "workeroutput", None)
         if output is not None:
             output["greenline_recording"] = self.recorder.failure
@@ -259,13 +260,17 @@ class Recording:
     def pytest_unconfigure(self) -> None:
         """Before the interpreter ends: callbacks that run then can fail."""
         global _active
-        self.probes.remove()
-        self.recorder.stop()
-        if self._alone and not self.recorder.failure:
-            self._write_cache_edges()
-        self.recorder.close()
-        self._removed = True
+        self._finish()
         _active = None
+
+    def _finish(self) -> None:
+        if not self._removed:
+            self._removed = True
+            self.probes.remove()
+            self.recorder.stop()
+            if self._alone and not self.recorder.failure:
+                self._write_cache_edges()
+            self.recorder.close()
 
 
 def outcome_of(reports: list[pytest.TestReport]) -> str:
