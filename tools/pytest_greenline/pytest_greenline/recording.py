@@ -160,6 +160,9 @@ class Recording:
     def node_id(self, item: pytest.Item) -> str:
         path = self.recorder.inside.relative(str(item.path))
         name = item.nodeid.partition("::")[2]
+        group = item.get_closest_marker("xdist_group")
+        if group is not None and hasattr(self.config, "workerinput"):  # pytest-xdist adds it to the node id
+            name = name.removesuffix(f"@{group.kwargs.get('name', group.args[0] if group.args else 'default')}")
         return item.nodeid if path is None else f"{path}::{name}" if name else path
 
     def _inherited(self, item: pytest.Item) -> set[str]:
