@@ -12,8 +12,9 @@ from greenline.ci.sharding.needs import NOTHING, RUNNER_LOCK, Needs, both, bytes
 from greenline.ci.sharding.settings import Rule
 from greenline.depgraph.globs import matcher
 
-UNKNOWN = 0.75
-"""Quantile of its function's, file's or suite's durations that a test without a duration is taken for."""
+UNKNOWN = 0.95
+"""Quantile of its function's, file's or suite's durations that a test without a duration is taken for: high, so that a
+queue starts it early and a target holds."""
 PEAK_ROOM = 1.1
 """Allocators and other tests on the device differ a little from run to run."""
 NO_HISTORY = 1.0
@@ -149,7 +150,7 @@ def _estimates(tests: Iterable[str], known: Known, warnings: list[str]) -> dict[
         else:
             found[test] = everything if "::" in test else whole_file
     warnings.append(
-        f"{len(missing)} of {len(found)} tests have no duration: taken for the upper quartile of their file or suite"
+        f"{len(missing)} of {len(found)} tests have no duration: taken for one of the longest of their file or suite"
     )
     return found
 
