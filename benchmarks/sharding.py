@@ -1,4 +1,4 @@
-"""Plans on the recorded durations of real suites, beside pytest-split, hashing and whole files; exit 1 if a goal is missed.
+"""Plans on recorded durations of real suites, beside pytest-split, hashing and whole files; exit 1 if a goal is missed.
 
     make bench-sharding [ARGS="FOLDER [--full]"]
 
@@ -154,11 +154,11 @@ def pairs(folder: Path) -> dict[str, tuple[Durations, Durations]]:
     return found
 
 
-def queue(durations: Durations, order: Sequence[str], workers: int) -> float:
-    """The end when each worker takes the next test as soon as it is free."""
+def queue(seconds: Sequence[float], workers: int) -> float:
+    """The end when each worker takes the next atom as soon as it is free, as `greenline shard run --local` does."""
     ends = [0.0] * workers
-    for test in order:
-        heapq.heapreplace(ends, ends[0] + durations[test])
+    for each in seconds:
+        heapq.heapreplace(ends, ends[0] + each)
     return max(ends)
 
 
@@ -177,8 +177,9 @@ def drift(folder: Path) -> None:
             units = make_units(dict.fromkeys(tests, ""), Known(old, {}, {}, {}, {})).units
             plan = make_plan(units, Wanted(shards), (CPU,))
             static = makespan([shard.tests for shard in plan.shards], new) / oracle
-            guessed = {unit.tests[0]: unit.seconds for unit in units}
-            leased = queue(new, sorted(tests, key=lambda test: (-guessed[test], test)), shards) / oracle
+            atoms = [atom for shard in plan.shards for atom in shard.atoms]
+            atoms.sort(key=lambda atom: (-atom.longest, -atom.seconds, atom.tests))
+            leased = queue([sum(new[test] for test in atom.tests) for atom in atoms], shards) / oracle
             within += leased <= 1.10
             plans.append(static)
             others = peers(tests, old, shards)

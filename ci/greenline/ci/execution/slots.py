@@ -75,8 +75,8 @@ def jobs_of(suites: Sequence[SuitePart]) -> list[Job]:
     return sorted(jobs, key=lambda job: _longest_first(job.atom))
 
 
-def _longest_first(atom: PlannedAtom) -> tuple[float, tuple[str, ...]]:
-    return -atom.seconds, atom.tests
+def _longest_first(atom: PlannedAtom) -> tuple[float, float, tuple[str, ...]]:
+    return -(atom.longest or atom.seconds), -atom.seconds, atom.tests
 
 
 def _file(name: str) -> str:
