@@ -45,9 +45,8 @@ class Setting(NamedTuple):
         self, suite: str, runner: str, shard: int | None, attempt: int, waited: Mapping[str, float] = NOTHING
     ) -> dict[str, str]:
         """The environment variable that tells pytest-greenline what to say in a session line."""
-        said: dict[str, object] = {"top": self.top, "suite": suite, "variant": self.plan.variant, "runner": runner, "shard": shard}
-        said |= {"attempt": attempt, "plan": digest(self.plan), "commit": self.commit}
-        said |= waited
+        said: dict[str, object] = {"top": self.top, "suite": suite, "variant": self.plan.variant, "runner": runner}
+        said |= {"shard": shard, "attempt": attempt, "plan": digest(self.plan), "commit": self.commit, **waited}
         return {SESSION: json.dumps(said)}
 
 
