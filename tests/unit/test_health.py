@@ -370,7 +370,8 @@ def test_recent_changes_are_those_of_the_first_parents(repository: Repository) -
     graph = read(repository)
 
     def changes(since: str | None, commits: int) -> list[set[str]]:
-        return [{graph.paths[node] for node in own} for own in health.recent_changes(graph, since, commits)]
+        found = health.recent_changes(graph.names.opened.workspace, graph.paths, since, commits)
+        return [{graph.paths[node] for node in own} for own in found]
 
     assert changes(None, 100) == [{"lazy.py"}, {"a/b/x.py", "a/b/y.py"}, {"m.py"}]
     assert changes(first, -1) == changes(None, 100)

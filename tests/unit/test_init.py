@@ -128,7 +128,9 @@ def test_migrations_and_settings_that_are_not_python() -> None:
     )
 
 
-NAMES = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=8)
+NAMES = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=8).filter(
+    lambda name: name not in (".", "..")
+)
 ENDINGS = st.sampled_from([".proto", "_pb2.py", "/migrations/1.sql", "/settings.toml", ".py"])
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from greenline.ci.environment import find_base
+from greenline.ci.evidence.place import place
 from greenline.ci.selection.select import SelectedTest, Selection, select
 from greenline.depgraph import config as configuration
 from greenline.depgraph.errors import GreenlineError
@@ -15,18 +16,25 @@ from greenline.depgraph.linking import TEST
 from greenline.depgraph.suites import SuiteIndex
 from greenline.depgraph.workspace import ABSENT, GitError, NotARepository, Workspace, find, root_of, walk
 
+FEW = 2000
+"""Of so many tests it is always looked whether they are there: git may have been told to assume so."""
 SWITCH = "GREENLINE_SELECTION"
 """Environment variable: ``off`` selects every test, like ``selection: off`` in greenline.yaml."""
 
 
 class Request(NamedTuple):
-    """What to answer: the base to measure from, the head (None: the work tree), one suite or all."""
+    """What to answer: the base to measure from, the head (None: the work tree), one suite or all.
+
+    ``mode``: "static" (the import graph), "auto" (sharpened by evidence where there is any) or "evidence" (only
+    tests that evidence decides about).
+    """
 
     base: str | None = None
     base_exact: bool = False
     head: str | None = None
     suite: str | None = None
     reasons: bool = True
+    mode: str = "auto"
 
 
 NOW = Request()
@@ -58,6 +66,7 @@ class Answer(NamedTuple):
     how: str
     suite_roots: dict[str, str]  # name → rootdir, relative to ``root``
     unaffected: tuple[str, ...] = ()  # the other known test files; a file in neither list is unknown
+    share: float | None = None  # of the tests, how much evidence decides about (0 to 1); None: none was asked
 
 
 class Change(NamedTuple):
@@ -117,8 +126,13 @@ def affected(
         if not answer.total:
             raise
         return answer
+    return answer_of_change(change, request, environment)
+
+
+def answer_of_change(change: Change, request: Request, environment: Mapping[str, str] = os.environ) -> Answer:
+    """The answer for a change, with a graph or without."""
     if change.opened is not None:
-        return answer_of(change.opened, change.config, request, change.how)
+        return answer_of(change.opened, change.config, request, change.how, environment)
     warnings = [] if change.hint is None else [_fallback(change.how, change.hint)]
     try:
         paths = change.workspace.paths()
@@ -132,13 +146,26 @@ def _fallback(message: str, hint: str | None) -> str:
     return f"everything is selected: {message}" + (f"; {hint}" if hint else "")
 
 
-def answer_of(opened: Opened, config: configuration.Config, request: Request, how: str) -> Answer:
+def answer_of(
+    opened: Opened,
+    config: configuration.Config,
+    request: Request,
+    how: str,
+    environment: Mapping[str, str] = os.environ,
+) -> Answer:
     """The answer for an open change."""
     selection = select(opened, config, request.reasons)
+    share = None
+    if request.mode != "static" and place(opened.workspace, config, environment):
+        from greenline.ci.evidence.sharpen import sharpen  # only who has evidence pays for it
+
+        selection, share = sharpen(opened, config, selection, request.mode == "evidence", environment)
+    if request.mode == "evidence" and share is None:
+        selection = selection._replace(tests=[], everything=None, warnings=[*selection.warnings, NO_EVIDENCE])
     suites = opened.graph.suites
     tests = _in_suite(_with_suites(selection.tests, suites), request.suite, opened.suites_by_name())
     warnings = list(selection.warnings)
-    if opened.head is None:
+    if opened.head is None and (opened.workspace.may_be_sparse() or len(tests) <= FEW):
         root = opened.workspace.root
         elsewhere = [test.path for test in tests if not os.path.isfile(os.path.join(root, test.path))]
         if elsewhere:
@@ -160,7 +187,11 @@ def answer_of(opened: Opened, config: configuration.Config, request: Request, ho
         how,
         opened.suites_by_name(),
         _unaffected(opened, selection, request.suite),
+        share,
     )
+
+
+NO_EVIDENCE = "there is no evidence here, so nothing is selected; record some: greenline record"
 
 
 def _unaffected(opened: Opened, selection: Selection, suite: str | None) -> tuple[str, ...]:

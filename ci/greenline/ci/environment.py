@@ -23,11 +23,15 @@ LAST_GREEN = "refs/greenline/last-green"
 
 
 class Base(NamedTuple):
-    """``commit`` is an object id, or None when it cannot be told, and then ``how`` says why."""
+    """``commit`` is an object id, or None when it cannot be told, and then ``how`` says why.
+
+    ``tip``: the latest commit of the branch that ``commit`` is the merge base with; None if it is compared with itself.
+    """
 
     commit: str | None
     how: str
     hint: str | None = None
+    tip: str | None = None
 
 
 class _Named(NamedTuple):
@@ -88,7 +92,7 @@ def _settle(workspace: Workspace, named: _Named, head: str) -> Base:
         if workspace.is_shallow():
             return Base(None, f"{named.how}: no merge base in this shallow clone", "git fetch --unshallow origin")
         return Base(None, f"{named.how}: it shares no history with {head}")
-    return Base(commit, named.how)
+    return Base(commit, named.how, tip=named.ref)
 
 
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")

@@ -228,10 +228,10 @@ class _Comparison:
             self.changed.add("__doc__")
             self.bindings = True
         before, after = list(items(old.body)), list(items(new.body))
-        if not _same_statements(before, after) or not _same_order(before, after):
+        if not same_statements(before, after) or not same_order(before, after):
             self.statements = True
             return
-        for name, was, now in _by_name(before, after):
+        for name, was, now in by_name(before, after):
             if self.unique_definition(name, was, now, plain=True):
                 continue
             if same([i.value for i in was], [i.value for i in now]):
@@ -264,12 +264,12 @@ class _Comparison:
         before, after = list(items(old.body)), list(items(new.body))
         if (
             self.docstring(old, new, plain)
-            or not same(_head(old), _head(new))
-            or not _same_statements(before, after)
-            or not _same_order(before, after)
+            or not same(class_head(old), class_head(new))
+            or not same_statements(before, after)
+            or not same_order(before, after)
         ):
             self.changed.add(name)
-        for member, was, now in _by_name(before, after):
+        for member, was, now in by_name(before, after):
             qualified = f"{name}.{member}"
             if self.unique_definition(qualified, was, now, plain):
                 continue
@@ -304,7 +304,7 @@ def _walrus(item: Item) -> list[str]:
     return [part.target.id for part in ast.walk(item.node) if isinstance(part, ast.NamedExpr)]
 
 
-def _head(node: ast.ClassDef) -> list[Any]:
+def class_head(node: ast.ClassDef) -> list[Any]:
     return [getattr(node, field) for field in node._fields if field != "body"]
 
 
@@ -315,11 +315,11 @@ def _same_function(old: Function, new: Function) -> bool:
     )
 
 
-def _same_statements(old: list[Item], new: list[Item]) -> bool:
+def same_statements(old: list[Item], new: list[Item]) -> bool:
     return same([i.value for i in old if not i.names], [i.value for i in new if not i.names])
 
 
-def _by_name(old: list[Item], new: list[Item]) -> Iterator[tuple[str, list[Item], list[Item]]]:
+def by_name(old: list[Item], new: list[Item]) -> Iterator[tuple[str, list[Item], list[Item]]]:
     """Every bound name with the items that bind it, before and after."""
     found: dict[str, tuple[list[Item], list[Item]]] = {}
     for side, part in enumerate((old, new)):
@@ -329,7 +329,7 @@ def _by_name(old: list[Item], new: list[Item]) -> Iterator[tuple[str, list[Item]
     return ((name, was, now) for name, (was, now) in found.items())
 
 
-def _same_order(old: list[Item], new: list[Item]) -> bool:
+def same_order(old: list[Item], new: list[Item]) -> bool:
     """Whether what both versions have runs in the same order; inert functions side by side have none."""
     counts = [Counter(item.names for item in part) for part in (old, new)]
     common = {names for names, count in counts[0].items() if counts[1][names] == count}

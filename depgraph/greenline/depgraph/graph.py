@@ -282,6 +282,7 @@ class Graph:
     def _spell_a_file(self) -> Iterator[int]:
         for path in (*self._added, *self._gone.values()):
             yield from self.snapshot.mentioning("/" + path.rpartition("/")[2], below=False)
+            yield from self.snapshot.with_glob_for(path.rpartition("/")[2])
 
     def _judge_tests_again(self) -> None:
         """What is a test file follows the head's suites where they are not the snapshot's."""

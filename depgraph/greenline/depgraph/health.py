@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from greenline.depgraph import scan
 from greenline.depgraph.embedded import python_of
-from greenline.depgraph.factstore import FactStore, Job, scan_version
+from greenline.depgraph.imports import facts_of
 from greenline.depgraph.index import Opened
 from greenline.depgraph.linking import TEST
-from greenline.depgraph.overlay import SYMLINK
 from greenline.depgraph.resolve import Resolver, absolute, parents
 from greenline.depgraph.scan import Facts
-from greenline.depgraph.workspace import ABSENT
+from greenline.depgraph.workspace import ABSENT, Workspace
 
 if TYPE_CHECKING:
     import networkx
@@ -96,7 +95,7 @@ def read(opened: Opened, imports_only: bool = False) -> CodeGraph:
     names = Names(opened, paths, number)
     lists = graph.dependency_lists()
     edges, references = [], []
-    for node, (old, facts) in enumerate(zip(there, _facts(opened, paths), strict=True)):
+    for node, (old, facts) in enumerate(zip(there, facts_of(opened, paths), strict=True)):
         targets = graph.dependencies(paths[node], facts) if paths[node] in changed else lists[old]
         own, found = _references(names, node, facts, set(names.numbers(targets)), imports_only)
         edges.append(sorted(own))
@@ -156,19 +155,6 @@ class Names:
         return tuple([number[each] for each in nodes if each in number])
 
 
-def _facts(opened: Opened, paths: Sequence[str]) -> list[Facts]:
-    """What the scanner says of each file: kept facts where it is as at the base, else those of the file itself."""
-    workspace = opened.workspace
-    changed = {state.path for state in opened.changes}
-    entries = {each.path: each for each in workspace.entries(opened.base) if each.mode != SYMLINK}
-    jobs = {path: Job(entries[path].oid, path) for path in paths if path in entries and path not in changed}
-    store = FactStore(workspace.cache)
-    store.load_packs()
-    known = store.facts(list(jobs.values()), lambda share: workspace.read_blobs([job.oid for job in share]))
-    facts = dict(zip(jobs, known, strict=True))
-    return [facts[path] if path in facts else scan_version(opened.read_head(path), path) for path in paths]
-
-
 def _references(
     names: Names, node: int, facts: Facts, edges: set[int], imports_only: bool
 ) -> tuple[set[int], list[Reference]]:
@@ -195,15 +181,16 @@ def _references(
     return edges, [Reference(own, kind, tuple(sorted(targets & single))) for own, (kind, targets) in found.items()]
 
 
-def recent_changes(graph: CodeGraph, since: str | None, commits: int) -> list[set[int]]:
-    """The modules that each of the last commits edited, along the first parents; without those that edited none.
+def recent_changes(workspace: Workspace, paths: Sequence[str], since: str | None, commits: int) -> list[set[int]]:
+    """The modules, as positions in ``paths``, that each of the last commits edited, along the first parents.
 
-    ``since``: a commit id, only commits after it. A commit without a parent adds everything and is left out.
+    ``since``: a commit id, only commits after it. Left out are commits that edited none, and those without a parent:
+    they add everything.
     """
-    number = {path: node for node, path in enumerate(graph.paths)}
+    number = {path: node for node, path in enumerate(paths)}
     options = ("--first-parent", "-m", "--min-parents=1", "--no-renames", "--name-only", "--format=%x01", "-z")
     wanted = f"{since}..HEAD" if since else "HEAD"
-    text = graph.names.opened.workspace.git("log", *options, f"--max-count={commits}", wanted, "--")
+    text = workspace.git("log", *options, f"--max-count={commits}", wanted, "--")
     changes = [{number[path] for path in re.split("[\0\n]", part) if path in number} for part in text.split("\1")]
     return [change for change in changes if change]
 
@@ -633,6 +620,31 @@ def uses(source: bytes, spots: Collection[tuple[int, str]]) -> Uses | None:
             children = value if isinstance(value, list) else [value]
             todo += [(child, inside) for child in children if isinstance(child, ast.AST)]
     return found
+
+
+def advice(used: Uses | None, path: str, at_import: bool, is_test: bool) -> str:
+    """What could be done about an import in the file at ``path``, as far as that file tells; "" if nothing is known.
+
+    ``at_import``: the statement runs as the file is imported.
+    """
+    if used is None:
+        return ""
+    if not any(used):
+        if path.endswith("__init__.py"):
+            return "only passed on from here: who needs it could import it where it is defined"
+        return "not used here: remove it, unless it is there for what importing it does"
+    if not used.at_import and not used.in_functions:
+        names = _few(used.in_annotations)
+        return f"only annotations use {names}: import it under 'if TYPE_CHECKING:', unless they are read at run time"
+    names = _few(used.at_import or used.in_functions)
+    if at_import and not used.at_import and (is_test or path.endswith("conftest.py")):
+        return f"only functions use {names}: import it there, and only the tests that run them depend on it"
+    return f"move what it takes ({names}), or what uses that, to a module that fewer tests reach"
+
+
+def _few(names: Iterable[str]) -> str:
+    first, *rest = sorted(names)
+    return first if not rest else f"{first}, {rest[0]}" if len(rest) == 1 else f"{first} and {len(rest)} more names"
 
 
 # -- export --------------------------------------------------------------------------------------------------

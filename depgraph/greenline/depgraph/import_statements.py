@@ -141,12 +141,23 @@ def of_code(code: Code) -> Statements | None:
         return None
     text = code.text
     words = text.count(b"import")
-    found = _AT_MARGIN.findall(text)
+    found = _AT_MARGIN.findall(text, 0, _end_of_imports(text))
     if len(found) == words:
         return Statements([_expand(found), [], [], []], False)
     total = len(_WORD.findall(text))
     kinds = [found, [], [], []] if len(found) == total else _of_lines(text, total)
     return Statements([_expand(found) for found in kinds], words != total) if kinds else None
+
+
+def _end_of_imports(text: bytes) -> int:
+    """Where the last statement that may be an import ends; most files go on for long after it."""
+    last = text.rfind(b"import")
+    if last < 0:
+        return 0
+    listed = text[last + 6 : last + 40].lstrip(b" \t\f")
+    after = text.find(b")", last) if listed[:1] == b"(" else last
+    end = text.find(b"\n", after) if after >= 0 else -1
+    return end + 1 if end >= 0 else len(text)
 
 
 def _of_lines(text: bytes, total: int) -> list[list[tuple[bytes, bytes, bytes]]] | None:

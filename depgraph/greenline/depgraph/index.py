@@ -37,7 +37,9 @@ from greenline.depgraph.workspace import (
     Workspace,
     blob_id,
     finish,
+    finish_in_background,
     parse_raw,
+    parse_tree,
     read_regular,
 )
 
@@ -87,6 +89,8 @@ def _open(workspace: Workspace, config: Config, base: str, head: str | None, pro
     store = FactStore(workspace.cache)
     found = _find_snapshot(workspace, digest, base, head)
     near = head or _head(workspace)
+    tree = finish_in_background(workspace.start_entries(near)) if found is None else None
+    first_diff = finish_in_background(workspace.start_diff(near, head)) if found is None else None
     untracked = [] if listing is None else _untracked(workspace, finish(listing))
     replaced: dict[str, bytes | None] = {}
     while True:
@@ -106,8 +110,8 @@ def _open(workspace: Workspace, config: Config, base: str, head: str | None, pro
                     return Opened(workspace, graph, base, head, diff.changes(), suites, warnings, diff.contents)
             if anchor != near:
                 replaced = {}
-        to_near = _diff(workspace, near, head)
-        made = _snapshot_of(workspace, config, digest, near, to_near, store, head is None, replaced, progress)
+        to_near = parse_raw(first_diff()) if first_diff else _diff(workspace, near, head)
+        made = _snapshot_of(workspace, config, digest, near, to_near, store, head is None, replaced, progress, tree)
         found = made, to_near
 
 
@@ -235,8 +239,10 @@ def _snapshot_of(
     here: bool,
     replaced: Mapping[str, bytes | None],
     progress: Progress | None,
+    tree: Callable[[], str] | None,
 ) -> Snapshot:
-    """The snapshot of a commit; a new one is kept. ``here``: the commit is checked out, up to ``to_head``.
+    """The snapshot of a commit; a new one is kept. ``here``: the commit is checked out, up to ``to_head``;
+    ``tree``: the listing of its files, if git was started already.
 
     ``replaced``: content of configuration files that holds instead of the commit's (None: there is no such file).
     """
@@ -249,7 +255,8 @@ def _snapshot_of(
     gc.disable()  # hundreds of thousands of small tuples and no cycles
     try:
         excluded = matcher(config.exclude)
-        entries = [entry for entry in workspace.entries(anchor) if overlay.is_ours(entry.path, excluded)]
+        listed = parse_tree(tree()) if tree else workspace.entries(anchor)
+        entries = [entry for entry in listed if overlay.is_ours(entry.path, excluded)]
         read = _Reader(workspace, {change.path for change in to_head} if here else None)
         links = _links(workspace, entries, replaced)
         configs, manifests = _read_special(entries, read, replaced)
@@ -322,7 +329,7 @@ class _Reader:
         self._workspace = workspace
         self._changed = changed
         # git calls a file unchanged that a sparse checkout leaves out.
-        self._sparse = os.path.exists(os.path.join(workspace.git_dir, "info", "sparse-checkout"))
+        self._sparse = workspace.may_be_sparse()
 
     def __call__(self, jobs: Sequence[Job]) -> Iterator[bytes | None]:
         here = {job: self._workspace.read(job.path) for job in jobs if self._is_here(job)}

@@ -91,7 +91,7 @@ class Linker:
         if self._cut is not None:
             targets = {target for target in targets if not self._cut(path, self._path_of(target))}
         names += [f"@{mark}" for mark in facts.marks()]
-        names += [f"/{_plain(spelled).rpartition('/')[2]}" for spelled in facts.script_paths()]
+        names += [spelled_name(spelled) for spelled in facts.script_paths()]
         return Link(flags, targets, list(dict.fromkeys(names)))
 
     def _whole_package(self, package: str, folder: str) -> list[int]:
@@ -186,6 +186,16 @@ def nearest_conftest(path: str, node_of: Callable[[str], int], suites: SuiteInde
         folder, file = folder.rpartition("/")[0], ""
 
 
+GLOBS = "/*"
+"""What the mentioned globs of file names start with."""
+
+
+def spelled_name(path: str) -> str:
+    """How the mention of a file by its path is noted: "/run.py", or after GLOBS a glob for names."""
+    name = _plain(path).rpartition("/")[2]
+    return (GLOBS if "*" in name else "/") + name
+
+
 def _plain(path: str) -> str:
     return path.replace("\\", "/").lstrip("./")
 
@@ -205,6 +215,9 @@ class _ScriptPaths:
         found = []
         for text in spelled:
             wanted = _plain(text)
+            if "*" in wanted:
+                found += [node_of(path) for path in self._matching(wanted, importer)]
+                continue
             # Only the last parts of a path may be spelled, the folder being computed: any file that ends so counts.
             same_name = self._by_name.get(wanted.rpartition("/")[2], [])
             candidates = [path for path in same_name if f"/{path}".endswith(f"/{wanted}")] or same_name
@@ -214,11 +227,13 @@ class _ScriptPaths:
             found += [node_of(path) for path in candidates]
         return found
 
-    def _matching(self, glob: str) -> list[str]:
-        """Files that a glob with a folder matches; "*.py" alone would be everything."""
-        folder = glob.rpartition("/")[0]
-        if not folder.strip("*/"):
+    def _matching(self, glob: str, importer: str) -> list[str]:
+        """Files that a glob means: with a folder, wherever that is; without, beside the importer ("*.py": nothing,
+        that is for those who look for source files at large)."""
+        folder, _, name = glob.rpartition("/")
+        if not name.strip("*").removesuffix(".py"):
             return []
-        match = re.compile(fnmatch.translate(f"*/{glob}")).match
+        start = "*/" if folder.strip("*/") else f"/{importer.rpartition('/')[0]}/".replace("//", "/")
+        match = re.compile(fnmatch.translate(start + (glob if folder.strip("*/") else name))).match
         assert self._by_name is not None
         return [path for paths in self._by_name.values() for path in paths if match(f"/{path}")]

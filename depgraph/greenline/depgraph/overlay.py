@@ -66,6 +66,10 @@ class Contents:
         for key, data in zip(blobs, self._workspace.read_blobs([oid for _, oid in blobs]), strict=True):
             self._known[key] = data
 
+    def put(self, path: str, oid: str, data: bytes) -> None:
+        """A version that git does not have."""
+        self._known[path, oid] = data
+
     def get(self, path: str, oid: str) -> bytes | None:
         """The bytes, or None for a file that is absent or cannot be read."""
         if oid == ABSENT:

@@ -60,6 +60,11 @@ class Resolver:
             found = self._by_folder[key] = above + self.visible(name, folder)
         return found
 
+    def is_plain(self, name: str) -> bool:
+        """Whether a name means the same for every importer."""
+        known = self._plain.get(name, _UNSEEN)
+        return (self._resolve_plain(name) if known is _UNSEEN else known) is not None
+
     def below(self, package: str, folder: str) -> tuple[int, ...]:
         """Node ids of every module in a package, itself and its parents included."""
         known = self._below.get(package)

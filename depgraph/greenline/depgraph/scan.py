@@ -106,6 +106,8 @@ def scan(data: bytes, is_package_init: bool = False) -> Facts:
     imported = f"\n{runtime}\n{function}\n{type_checking}\n{guarded}\n"
     named = string_names.names_of(views, imported, is_package_init)
     paths = string_names.paths_of(views.strings)
+    if named.unknown:
+        paths += string_names.siblings_of(views, imported)
     unknown = named.unknown or (not paths and _imports_by_path(views.code, imported))
     return Facts(
         runtime,

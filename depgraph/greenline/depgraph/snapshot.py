@@ -17,12 +17,13 @@ import marshal
 from array import array
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from greenline.depgraph import cachefile
 from greenline.depgraph.cachefile import CacheFile
 from greenline.depgraph.layout import Layout, is_code
-from greenline.depgraph.linking import Link
+from greenline.depgraph.linking import GLOBS, Link
 from greenline.depgraph.resolve import Definer
 from greenline.depgraph.suites import Suite
 from greenline.depgraph.tables import Lists, StringTable, encode
@@ -110,6 +111,17 @@ class Snapshot:
         found = set(lists[at]) if at >= 0 else set()
         if below:
             for index in names.between(name + ".", name + "/"):
+                found.update(lists[index])
+        return found
+
+    def with_glob_for(self, file_name: str) -> set[int]:
+        """Files that mention a glob which the name of a file matches."""
+        self.mentioning("")
+        assert self._mentions is not None
+        names, lists = self._mentions
+        found: set[int] = set()
+        for index in names.between(GLOBS, GLOBS[:-1] + chr(ord(GLOBS[-1]) + 1)):
+            if fnmatchcase(file_name, names[index].removeprefix(GLOBS)):
                 found.update(lists[index])
         return found
 

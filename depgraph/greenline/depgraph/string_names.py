@@ -190,6 +190,17 @@ def names_of(views: Views, imported: str, is_package_init: bool) -> Named:
     return Named(named, relative, prefixes, _entry_point_groups(views, imported), unknown)
 
 
+# An f-string or a format that only the end of a module's name is known of: f"{name}_app".
+_KNOWN_END = _verbose(r"""\n["'] (?: \{[^{}"']*+\} | %s ) (\w+) ["'] """)
+
+
+def siblings_of(views: Views, imported: str) -> list[bytes]:
+    """Globs for the modules beside a file that it imports by a name of which only the end is known."""
+    if not _is_importing(views, imported):
+        return []
+    return [b"*%b.py" % end for end in _KNOWN_END.findall(views.strings)]
+
+
 _PATH_ENDINGS = (b".py", b".ipynb", b".sh", b".bash")
 
 

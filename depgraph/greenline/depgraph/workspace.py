@@ -14,7 +14,8 @@ import os
 import re
 import stat
 import subprocess
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import IO, NamedTuple
 
 from greenline.depgraph.errors import GreenlineError
@@ -24,6 +25,7 @@ ABSENT = ""
 UNKNOWN = "?"
 """Object id of a file in the work tree whose content git has not hashed."""
 SUBMODULE = "160000"
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 PIPE_SIZE = 16384
 """Bytes that a pipe surely takes without a reader."""
 
@@ -75,14 +77,14 @@ class Workspace:
 
     # -- git ---------------------------------------------------------------------------------------------
 
-    def start(self, *args: str, stdin: bool = False) -> subprocess.Popen[bytes]:
-        """Start git in the root; read it with :func:`finish`."""
+    def start(self, *args: str, stdin: bool = False, extra: Mapping[str, str] = _NOTHING) -> subprocess.Popen[bytes]:
+        """Start git in the root; read it with :func:`finish`. ``extra``: environment variables."""
         command = ["git", "-c", "core.quotePath=false", *args]
         try:
             return subprocess.Popen(
                 command,
                 cwd=self.root,
-                env=_git_environment(self.root),
+                env={**_git_environment(self.root), **extra},
                 stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -92,9 +94,9 @@ class Workspace:
         except OSError as error:
             raise NotARepository(f"git cannot be started: {error.strerror}", "see which git is first on PATH") from None
 
-    def git(self, *args: str, ok: tuple[int, ...] = (0,)) -> str:
+    def git(self, *args: str, ok: tuple[int, ...] = (0,), extra: Mapping[str, str] = _NOTHING) -> str:
         """git's standard output as text. Raises :class:`GitError` on an exit code that is not in ``ok``."""
-        return finish(self.start(*args), ok)
+        return finish(self.start(*args, extra=extra), ok)
 
     def resolve(self, ref: str) -> str | None:
         """The commit id that ``ref`` names, or None."""
@@ -116,16 +118,19 @@ class Workspace:
     def is_shallow(self) -> bool:
         return os.path.exists(os.path.join(self.common_dir, "shallow"))
 
+    def may_be_sparse(self) -> bool:
+        """Whether tracked files may be missing in the work tree though git calls them unchanged."""
+        return os.path.exists(os.path.join(self.git_dir, "info", "sparse-checkout"))
+
     # -- states ------------------------------------------------------------------------------------------
 
     def entries(self, commit: str) -> list[Entry]:
         """All files of a commit, sorted by path (submodules as entries of mode :data:`SUBMODULE`)."""
-        found = []
-        for record in self.git("ls-tree", "-r", "-z", "--full-tree", commit).split("\0")[:-1]:
-            meta, path = record.split("\t", 1)
-            mode, _, oid = meta.split(" ")
-            found.append(Entry(path, oid, mode))
-        return found
+        return parse_tree(finish(self.start_entries(commit)))
+
+    def start_entries(self, commit: str) -> subprocess.Popen[bytes]:
+        """Start listing the files of a commit; :func:`parse_tree` reads it."""
+        return self.start("ls-tree", "-r", "-z", "--full-tree", commit)
 
     def start_diff(self, old: str, new: str | None) -> subprocess.Popen[bytes]:
         """Start the comparison of commit ``old`` with commit ``new``, or with the work tree (None)."""
@@ -240,13 +245,21 @@ def find(start: str | None = None) -> Workspace:
 
 def read_regular(path: str) -> bytes:
     """The bytes of a file. Raises OSError, also for pipes and devices: they may never end."""
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | _DO_NOT_WAIT)) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    file = os.open(path, _READ)  # a file object would cost as much as the reading: a cold start reads every file
+    try:
+        found = os.fstat(file)
+        if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "it is no regular file")
-        return file.read()
+        data = os.read(file, found.st_size + 1)
+        while more := os.read(file, 1 << 20):  # it grows meanwhile, or is very large
+            data += more
+        return data
+    finally:
+        os.close(file)
 
 
-_DO_NOT_WAIT = getattr(os, "O_NONBLOCK", 0)  # for the other end of a pipe
+_READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+"""O_NONBLOCK: do not wait for the other end of a pipe."""
 
 
 def root_of(folder: str | None = None) -> str:
@@ -297,6 +310,40 @@ def finish(process: subprocess.Popen[bytes], ok: tuple[int, ...] = (0,)) -> str:
             raise NotARepository(f"git is too old: {lines[0]}", "install git 2.25 or later")
         raise GitError(f"git failed: {lines[0]}")
     return out.decode("utf-8", "surrogateescape")
+
+
+def finish_in_background(process: subprocess.Popen[bytes]) -> Callable[[], str]:
+    """Let a started git run on: a pipe takes little, and then git would wait for its reader. Call for its output."""
+    import threading
+
+    found: list[str | GreenlineError] = []
+
+    def read() -> None:
+        try:
+            found.append(finish(process))
+        except GreenlineError as error:
+            found.append(error)
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+
+    def result() -> str:
+        thread.join()
+        if isinstance(found[0], GreenlineError):
+            raise found[0]
+        return found[0]
+
+    return result
+
+
+def parse_tree(text: str) -> list[Entry]:
+    """The records of ``git ls-tree -r -z``, sorted by path."""
+    found = []
+    for record in text.split("\0")[:-1]:
+        meta, path = record.split("\t", 1)
+        mode, _, oid = meta.split(" ")
+        found.append(Entry(path, oid, mode))
+    return found
 
 
 def parse_raw(text: str) -> list[RawChange]:

@@ -41,7 +41,6 @@ class Call(NamedTuple):
 
 def runs_of(answer: Answer, config: Config, environment: Mapping[str, str] = os.environ) -> list[Run]:
     """The suites that have something to run. Raises GreenlineError for one without a pytest."""
-    commands = {suite.name: suite.command for suite in config.suites if suite.command}
     tests: dict[str, list[Test]] = {}
     if not answer.total:  # no test file is known: pytest may know better
         tests = {suite: [] for suite in answer.suite_roots}
@@ -50,9 +49,16 @@ def runs_of(answer: Answer, config: Config, environment: Mapping[str, str] = os.
     runs = []
     for suite, selected in sorted(tests.items()):
         root = answer.suite_roots.get(suite, "")
-        command = commands.get(suite) or (_python(answer.root, root, environment), "-m", "pytest")
-        runs.append(Run(suite, root, command, selected))
+        runs.append(Run(suite, root, command_of(suite, root, answer.root, config, environment), selected))
     return runs
+
+
+def command_of(
+    suite: str, root: str, top: str, config: Config, environment: Mapping[str, str] = os.environ
+) -> tuple[str, ...]:
+    """What starts a suite's pytest. Raises GreenlineError where none is found."""
+    declared = next((each.command for each in config.suites if each.name == suite), ())
+    return declared or (interpreter(top, root, environment), "-m", "pytest")
 
 
 def call_of(run: Run, answer: Answer, options: Sequence[str], scratch: str) -> Call:
@@ -66,12 +72,12 @@ def call_of(run: Run, answer: Answer, options: Sequence[str], scratch: str) -> C
     own = [*run.command, *(f"--ignore={_relative(root, run.root)}" for root in inner or ())]
     if inner is not None and (answer.everything or not run.tests):
         return Call([*own, *options], folder, {}, whole=True)
-    if _has_guest(run.command, folder):
+    if has_guest(run.command, folder):
         path = os.path.join(scratch, "answer.json")
         with open(path, "w", encoding="utf-8") as file:
             json.dump(_guest_answer(run, answer), file)
         return Call([*own, "--affected", *options], folder, {"GREENLINE_ANSWER": path})
-    named = [*run.command, *_stay_here(answer.root, run.root), *options, *_ids(run)]
+    named = [*run.command, *stay_here(answer.root, run.root), *options, *_ids(run)]
     nameable = not any("[" in test.path or "::" in test.path for test in run.tests)  # pytest sees ids in these
     if nameable and _is_short(named):
         return Call(named, folder, {})
@@ -114,7 +120,7 @@ def _ids(run: Run) -> Iterator[str]:
         yield from _node_ids(path, test) or [path]
 
 
-def _stay_here(top: str, root: str) -> list[str]:
+def stay_here(top: str, root: str) -> list[str]:
     """Options that keep pytest's rootdir and configuration: it would look for them near the tests it is given."""
     for folder in (*_up(root), ""):
         contents = {}
@@ -148,7 +154,7 @@ def _is_short(call: list[str]) -> bool:
 # -- what is installed ---------------------------------------------------------------------------------------
 
 
-def _python(top: str, root: str, environment: Mapping[str, str]) -> str:
+def interpreter(top: str, root: str, environment: Mapping[str, str]) -> str:
     """The first with pytest: of the suite's .venv, the active environment, the repository, our own."""
     homes = [os.path.join(top, folder, ".venv") for folder in _up(root)]
     homes += [environment.get("VIRTUAL_ENV", ""), os.path.join(top, ".venv")]
@@ -175,7 +181,7 @@ def _has_pytest(python: str) -> bool:
         return False
 
 
-def _has_guest(command: tuple[str, ...], folder: str) -> bool:
+def has_guest(command: tuple[str, ...], folder: str) -> bool:
     """Does this pytest load pytest-greenline? ``pytest -VV`` lists its plugins."""
     try:
         asked = subprocess.run([*command, "-VV"], cwd=folder, capture_output=True, check=False)

@@ -19,9 +19,10 @@ SUPERSET = 3
 @change_options
 @click.option(
     "--mode",
-    type=click.Choice(["auto", "static"]),
+    type=click.Choice(["auto", "static", "evidence"]),
     default="auto",
-    help="What the answer rests on. static: the import graph; auto: the best there is, which is static.",
+    help="What the answer rests on. static: the import graph; auto: that, sharpened by evidence where there is any;"
+    " evidence: only tests that evidence decides about.",
 )
 @click.option(
     "--format",
@@ -49,11 +50,12 @@ def command(
     start = time.monotonic()
     table = form is None and sys.stdout.isatty() and not nul
     request = request_of(base, base_exact, head, suite, reasons=form not in (None, "paths") or table)
+    request = request._replace(mode=mode)
     answer = affected(request=request, progress=Progress())
     if table:
         _print_table(answer)
     elif form == "json":
-        print(json.dumps(as_json(answer), indent=1))
+        print(json.dumps(as_json(answer, mode == "evidence"), indent=1))
     elif form == "pytest":
         from greenline.tools.report.argument_files import write
 
@@ -72,13 +74,14 @@ def node_ids(answer: Answer) -> list[str]:
     return [f"{test.path}::{each}" if each else test.path for test in answer.tests for each in test.node_ids or ("",)]
 
 
-def as_json(answer: Answer) -> dict[str, Any]:
+def as_json(answer: Answer, only: bool = False) -> dict[str, Any]:
     """The answer as docs/affected.schema.json describes it."""
     return {
         "version": 1,
         "complete": answer.complete,
         "everything": answer.everything,
-        "mode": "static",
+        "mode": "static" if answer.share is None else "evidence" if only else "auto",
+        "evidence": None if answer.share is None else round(answer.share, 4),
         "root": answer.root,
         "base": answer.base,
         "base_how": answer.how,

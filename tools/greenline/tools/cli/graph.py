@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -241,7 +241,7 @@ def _changes(graph: CodeGraph, since: str | None, commits: int | None) -> tuple[
         if start is None:
             raise GreenlineError(f"--since: git knows no commit {since!r}", "git fetch it first")
     count = commits if commits is not None else -1 if since else RECENT
-    changes = health.recent_changes(graph, start, count)
+    changes = health.recent_changes(graph.names.opened.workspace, graph.paths, start, count)
     if changes and (since or commits or len(changes) >= ENOUGH):
         return changes, f"{_count(len(changes), 'recent commit')} that edited modules of today"
     few = f"{_count(len(changes), 'recent commit')} that edited modules are too few to weigh with"
@@ -273,26 +273,9 @@ def _advice(graph: CodeGraph, node: int, reference: Reference, spots: Sequence[t
     if reference.kind == NAMED:
         return "a string may name it; if it never does, say so under 'cut' in greenline.yaml"
     statements = {(line, name) for line, name, kind in spots if kind != NAMED}
-    used = health.uses(graph.source(node), statements)
-    path = graph.paths[node]
-    if used is None:
-        return ""
-    if not any(used):
-        if path.endswith("__init__.py"):
-            return "only passed on from here: who needs it could import it where it is defined"
-        return "not used here: remove it, unless it is there for what importing it does"
-    if not used.at_import and not used.in_functions:
-        names = _names(used.in_annotations)
-        return f"only annotations use {names}: import it under 'if TYPE_CHECKING:', unless they are read at run time"
-    names = _names(used.at_import or used.in_functions)
-    if reference.kind == IMPORT and not used.at_import and (node in graph.tests or path.endswith("conftest.py")):
-        return f"only functions use {names}: import it there, and only the tests that run them depend on it"
-    return f"move what it takes ({names}), or what uses that, to a module that fewer tests reach"
-
-
-def _names(names: Iterable[str]) -> str:
-    first, *rest = sorted(names)
-    return first if not rest else f"{first}, {rest[0]}" if len(rest) == 1 else f"{first} and {len(rest)} more names"
+    return health.advice(
+        health.uses(graph.source(node), statements), graph.paths[node], reference.kind == IMPORT, node in graph.tests
+    )
 
 
 def _print_cut(row: dict[str, Any]) -> None:

@@ -20,34 +20,48 @@ COMMANDS = {
     "affected": "Print the tests that a change can break.",
     "why": "Show what ties a test to the change, or one module to another.",
     "test": "Select and run tests, suite by suite.",
+    "record": "Run tests and keep what each was seen to use.",
+    "shard": "Plan CPU and GPU jobs, run them, and prove that every test ran.",
+    "check": "Tell what breaks the rules of greenline.yaml.",
+    "premerge": "Tell all that can be known before a change is merged.",
+    "history": "Keep how long tests take and how they end: import, export.",
     "graph": "Look at the import graph: cycles, hubs, cost, export.",
+    "evidence": "Look at evidence, export and import it.",
+    "audit": "Say what selection would have missed and saved on past commits.",
     "conflicts": "Tell which branches break together, on which lines.",
     "fix": "Mend what broke by a merge, where the fix is certain.",
+    "repair": "Main is red: propose a verified repair, or hand off.",
+    "main": "How main is: green share, breaks, flakes, the last green commit.",
     "init": "Write a first greenline.yaml from what is there.",
     "doctor": "Say what works here, what does not, and the way out.",
 }
+MODULES = {"main": "main_branch"}  # of commands whose module has another name
 
 
-class _Command(click.Command):
-    """A name and a line of help that stand for a module until the command is called."""
+class LazyCommand(click.Command):
+    """A name and a line of help that stand for a module of this package until the command is called."""
+
+    def __init__(self, name: str, module: str, line: str) -> None:
+        super().__init__(name, short_help=line)
+        self._module = module
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
-        module = importlib.import_module(f"greenline.tools.cli.{self.name}")
+        module = importlib.import_module(f"greenline.tools.cli.{self._module}")
         command: click.Command = module.command
         return command.make_context(info_name, args, parent, **extra)
 
 
-class _Group(click.Group):
+class TableGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)  # in the order of the table
 
 
 @click.group(
-    cls=_Group,
+    cls=TableGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
-    commands=[_Command(name, short_help=line) for name, line in COMMANDS.items()],
+    commands=[LazyCommand(name, MODULES.get(name, name), line) for name, line in COMMANDS.items()],
 )
 @click.version_option(package_name="greenline", message="%(prog)s %(version)s")
 def cli() -> None:

@@ -61,7 +61,8 @@ def tell(answer: Answer, seconds: float) -> None:
     """The summary line and the warnings, on stderr."""
     files = len(answer.tests)
     base = f"base {answer.base[:7]} ({answer.how})" if answer.base else f"no base: {answer.how}"
-    print(f"{files:,} of {answer.total:,} test files; {base}; static; {seconds:.2f} s", file=sys.stderr)
+    rests_on = "static" if answer.share is None else f"{int(100 * answer.share)} % by evidence"
+    print(f"{files:,} of {answer.total:,} test files; {base}; {rests_on}; {seconds:.2f} s", file=sys.stderr)
     if answer.everything and answer.complete:
         print(f"everything is affected: {answer.everything}", file=sys.stderr)
     for warning in answer.warnings:

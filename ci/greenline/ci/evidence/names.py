@@ -1,0 +1,160 @@
+"""Who spells a name: the blocks, class heads and statements of the repository that contain a token.
+
+It goes by the text, so a string, a comment or another thing of the same name counts too.
+"""
+
+from __future__ import annotations
+
+import ast
+import bisect
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from greenline.depgraph import blocks
+from greenline.depgraph.blocks import Function
+from greenline.depgraph.index import Opened
+
+BODY = "body"  # of the function ``name``
+HEAD = "head"  # decorators, parameters and annotations of the function ``name``; ``binds`` it if any of them runs
+CLASS = "class"  # head, attributes and statements of the class ``name``; ``binds`` an attribute
+IMPORT = "import"  # ``binds`` a name
+BINDING = "binding"  # ``binds`` names
+STATEMENT = "statement"
+
+
+class Region(NamedTuple):
+    """Lines ``first`` to ``last`` of a file, from 1."""
+
+    first: int
+    last: int
+    kind: str
+    name: str
+    binds: tuple[str, ...] = ()
+
+
+class Names:
+    """Searches the head of a change. Files are read and parsed once."""
+
+    def __init__(self, opened: Opened) -> None:
+        self._opened = opened
+        self._files: dict[str, list[str]] = {}
+        self._regions: dict[str, tuple[list[Region], list[bytes]]] = {}
+        self._classes: dict[str, list[tuple[str, ast.ClassDef]]] = {}
+
+    def files(self, token: str) -> list[str]:
+        """The files of any kind that contain the word."""
+        if token not in self._files:
+            where = ["--untracked"] if self._opened.head is None else [self._opened.head]
+            found = self._opened.workspace.git("grep", "-lzwF", "-e", token, *where, "--", ".", ok=(0, 1))
+            prefix = "" if self._opened.head is None else f"{self._opened.head}:"
+            self._files[token] = sorted(path.removeprefix(prefix) for path in found.split("\0")[:-1])
+        return self._files[token]
+
+    def regions(self, path: str) -> list[Region]:
+        """The regions of a Python file, in order; one statement for all of a file that cannot be read."""
+        return self._read(path)[0]
+
+    def hits(self, path: str, token: str) -> Iterator[Region]:
+        """The regions of a Python file that contain the word; the definition of that name itself is no hit."""
+        regions, lines = self._read(path)
+        word = re.compile(rb"(?<!\w)%b(?!\w)" % re.escape(token.encode()))
+        own = re.compile(rb"(?:def|class)\s+%b(?!\w)" % re.escape(token.encode()))
+        starts = [region.first for region in regions]
+        found: dict[Region, None] = {}
+        for number, line in enumerate(lines, 1):
+            if token.encode() in line and word.search(own.sub(b"", line)):
+                at = bisect.bisect_right(starts, number)
+                for region in regions[max(0, at - 2) : at]:  # a head and a body may share a line
+                    if number <= region.last:
+                        found[region] = None
+        return iter(found)
+
+    def classes(self, path: str) -> list[tuple[str, ast.ClassDef]]:
+        """The classes of a Python file, outside functions, by qualified name."""
+        if path not in self._classes:
+            tree = blocks.parse(self._opened.read_head(path) or b"")
+            found = blocks.definitions(tree.body) if tree else ()
+            self._classes[path] = [(name, node) for name, node in found if isinstance(node, ast.ClassDef)]
+        return self._classes[path]
+
+    def spell_prefix(self, prefix: str) -> bool:
+        """Whether a string somewhere starts with this: names may be put together from it."""
+        where = ["--untracked"] if self._opened.head is None else [self._opened.head]
+        words = [part for quote in "\"'" for part in ("-e", f"{quote}{prefix}{quote}", "-e", f"{quote}{prefix}{{")]
+        words += [part for quote in "\"'" for part in ("-e", f"{quote}{prefix}%")]
+        return bool(self._opened.workspace.git("grep", "-lzF", *words, *where, "--", "*.py", ok=(0, 1)))
+
+    def _read(self, path: str) -> tuple[list[Region], list[bytes]]:
+        if path not in self._regions:
+            source = self._opened.read_head(path) or b""
+            tree = blocks.parse(source)
+            lines = source.splitlines()
+            whole = [Region(1, len(lines), STATEMENT, "")]
+            found = whole if tree is None else sorted(_regions(tree.body, ""))
+            self._regions[path] = found, lines
+        return self._regions[path]
+
+
+def _regions(body: list[ast.stmt], inside: str) -> Iterator[Region]:
+    """The regions of a module body, or of a class body (``inside``: "C.")."""
+    owner = inside[:-1]
+    for node in body:
+        end = node.end_lineno or node.lineno
+        first = _first(node)
+        if isinstance(node, Function):
+            start = min(statement.lineno for statement in node.body)
+            made = (node.name,) if node.decorator_list or not all(map(_is_literal, _defaults(node))) else ()
+            yield Region(first, max(first, start - 1), HEAD, inside + node.name, made)
+            yield Region(start, end, BODY, inside + node.name)  # sorts after the head where they share a line
+        elif isinstance(node, ast.ClassDef):
+            start = min(
+                min(s.lineno, *[d.lineno for d in getattr(s, "decorator_list", ())], s.lineno) for s in node.body
+            )
+            yield Region(first, max(first, start - 1), CLASS, inside + node.name)
+            yield from _regions(node.body, f"{inside}{node.name}.")
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            bound = tuple(alias.asname for alias in node.names if alias.asname)
+            yield Region(first, end, IMPORT, owner, bound)
+        elif _is_for_checkers(node) or "__all__" in blocks.bound_names(node):
+            yield Region(first, end, IMPORT, owner)
+        elif inside:
+            yield Region(first, end, CLASS, owner, blocks.bound_names(node))
+        elif (names := blocks.bound_names(node)) and "pytestmark" not in names:
+            yield Region(first, end, BINDING, "", names)
+        else:
+            yield from _statement(node, first, end)
+
+
+def _is_for_checkers(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and blocks.leaf(node.test) == "TYPE_CHECKING" and not node.orelse
+
+
+def _first(node: ast.stmt) -> int:
+    """The first line, decorators included."""
+    return min([node.lineno, *(int(each.lineno) for each in getattr(node, "decorator_list", ()))])
+
+
+def _defaults(node: Function) -> list[ast.expr]:
+    return [*node.args.defaults, *filter(None, node.args.kw_defaults)]
+
+
+def _is_literal(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant)
+
+
+def _statement(node: ast.stmt, first: int, end: int) -> Iterator[Region]:
+    """Functions under an ``if`` or ``try`` are blocks too; what is between them is the statement."""
+    inner: list[Region] = []
+    for part in ast.iter_child_nodes(node):
+        if isinstance(part, ast.stmt | ast.ExceptHandler):
+            body = [part] if isinstance(part, ast.stmt) else part.body
+            inner += [region for region in _regions(body, "") if region.kind in (BODY, HEAD, CLASS, IMPORT)]
+    at = first
+    for region in sorted(inner):
+        if region.first > at:
+            yield Region(at, region.first - 1, STATEMENT, "")
+        yield region
+        at = max(at, region.last + 1)
+    if at <= end:
+        yield Region(at, end, STATEMENT, "")

@@ -1,0 +1,354 @@
+"""Who can notice the change of a Python module, among the tests that ran its body."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from pyroaring import BitMap
+
+from greenline.ci.evidence import forms
+from greenline.ci.evidence import names as spelled
+from greenline.ci.evidence.names import Names
+from greenline.ci.evidence.reading import Evidence
+from greenline.depgraph import changes as kinds
+from greenline.depgraph.blocks import Function, items, leaf, parse
+from greenline.depgraph.changes import Change, is_plain_base
+from greenline.depgraph.index import Opened
+from greenline.depgraph.layout import is_code
+
+MOST_TOKENS = 30
+MOST_FILES = 300
+"""Of names to follow, and of files that contain one; beyond that, everyone who imports the module counts."""
+
+SIGNATURE_READERS = ("signature", "getfullargspec", "__defaults__", "__kwdefaults__", "get_type_hints")
+DOC_READERS = ("__doc__", "getdoc")
+ENUMERATORS = frozenset(("globals", "vars", "dir", "getmembers", "__dict__", "__subclasses__", "locals"))
+
+
+class Hit(NamedTuple):
+    """Records that a change affects, and why: the sentence follows "test X"."""
+
+    records: BitMap
+    why: str
+
+
+class Rule:
+    """The table for one change of the repository, over the evidence of one suite."""
+
+    def __init__(self, opened: Opened, evidence: Evidence, names: Names) -> None:
+        self.opened, self.evidence, self.names = opened, evidence, names
+        self.old = {each.path: opened.contents.get(each.path, each.base) for each in opened.changes}
+        self._blocks: dict[str, dict[str, BitMap]] = {}
+
+    # -- records -------------------------------------------------------------------------------------------
+
+    def blocks(self, path: str) -> dict[str, BitMap]:
+        """Block name → records that ran it, of one file."""
+        if path not in self._blocks:
+            self.fetch([path])
+        return self._blocks[path]
+
+    def fetch(self, paths: Iterable[str]) -> None:
+        missing = [path for path in paths if path not in self._blocks]
+        for path in missing:
+            self._blocks[path] = {}
+        for (path, name), records in self.evidence.facts(forms.BLOCK, missing).items():
+            self._blocks[path][name] = records
+
+    def importers(self, path: str) -> BitMap:
+        """The records of tests in whose process the module's body ran for them."""
+        return BitMap().union(*self.blocks(path).values())
+
+    def executed(self, path: str, name: str) -> BitMap:
+        """Who ran a function; for a class, any of its methods."""
+        return BitMap().union(
+            *(
+                records
+                for block, records in self.blocks(path).items()
+                if block == name or (name.endswith(".") and block.startswith(name))
+            )
+        )
+
+    # -- the table -----------------------------------------------------------------------------------------
+
+    def module(self, path: str, old: ast.Module, new: ast.Module) -> Iterator[Hit]:
+        """Everyone whom the differences between two versions of a module can reach."""
+        importers = self.importers(path)
+        if not importers:
+            return
+        for change in kinds.kinds(old, new):
+            line = getattr(change.node, "lineno", 0)
+            where = f"`{_dotted(path, change.name)}`" + (f", line {line}" if line else "")
+            for records, why in self._judge(path, change, new, importers):
+                yield Hit(records & importers, f"{why} {where} ({change.kind} changed)" if why else where)
+
+    def _judge(self, path: str, change: Change, new: ast.Module, importers: BitMap) -> Iterator[tuple[BitMap, str]]:
+        kind, name = change.kind, change.name
+        last = name.rstrip(".").rpartition(".")[2]
+        executed = self.executed(path, name)
+        if kind == kinds.EFFECT:
+            yield importers, "imports the module of"
+        elif kind == kinds.BODY:
+            yield executed, "ran"
+            yield self._early(path, last), "imported, before recording began, what calls"
+        elif kind == kinds.DEFAULT:
+            yield executed, "ran"
+            yield self.spelling(SIGNATURE_READERS, importers, follow=False), "reads signatures, such as that of"
+        elif kind == kinds.DOCSTRING:
+            yield self.spelling(DOC_READERS, importers, follow=False), "reads docstrings, such as that of"
+            yield (self.spelling([last], importers) if last else BitMap()), "names"
+        elif kind == kinds.SIGNATURE:
+            yield executed, "ran"
+            yield self.spelling([last], importers), "names"
+            if change.owner:
+                yield self.family(path, change.owner, importers), "ran the family of the class of"
+        elif kind == kinds.MEMBER:
+            yield executed, "ran"
+            tokens = [last] if change.name[-1:] != "." else []
+            yield self.spelling(tokens, importers), "names"
+            yield self.family(path, change.owner, importers), "ran the family of the class of"
+        elif kind == kinds.REMOVED:
+            yield executed, "ran"
+            yield self.spelling([last], importers, removed=True), "names"
+        elif name == "__all__":
+            yield self._star_importers(path), "imports all of"
+            yield self.spelling([name], importers, follow=False), "reads"
+        elif kind == kinds.CONSTANT:
+            yield self.spelling([last], importers), "reads"
+        elif kind == kinds.ADDED:
+            yield from self._added(path, change, new, importers)
+        elif kind == kinds.IMPORT_REMOVED:
+            yield self.spelling([last], importers, removed=True), "names"
+            yield importers - self._have_otherwise(path, change, importers), "imports, only through its file,"
+        elif kind == kinds.IMPORT_ADDED:
+            yield self._spell_here(path, last), "names"
+            yield importers - self._have_otherwise(path, change, importers), "did not import, and now does,"
+
+    # -- names ---------------------------------------------------------------------------------------------
+
+    def spelling(self, tokens: Iterable[str], importers: BitMap, removed: bool = False, follow: bool = True) -> BitMap:
+        """Who ran a block that contains one of these names, or one that statements run at import make of it.
+
+        ``removed``: an import statement with the name fails. ``follow``: whether what is made of it counts.
+        """
+        waiting, seen = [token for token in tokens if token], set()
+        blocks: set[tuple[str, str]] = set()
+        while waiting:
+            token = waiting.pop()
+            if token in seen:
+                continue
+            seen.add(token)
+            files = self.names.files(token)
+            if len(seen) > MOST_TOKENS or len(files) > MOST_FILES:
+                return importers
+            self.fetch(path for path in files if is_code(path))
+            for path in files:
+                if not is_code(path):
+                    continue
+                if not self.importers(path):
+                    continue
+                for region in self.names.hits(path, token):
+                    made = _made_by(region, removed and len(seen) == 1)
+                    blocks.update((path, block) for block in made.blocks)
+                    if follow:
+                        waiting += made.names
+            blocks.update(("", path) for path in files if not is_code(path))
+        found = [self.executed(path, name) for path, name in blocks if path]
+        found += self.evidence.facts(forms.OPENED, [text for path, text in blocks if not path]).values()
+        return BitMap().union(*found) & importers
+
+    def _spell_here(self, path: str, token: str) -> BitMap:
+        """Who ran what contains the name in one file."""
+        blocks = {block for region in self.names.hits(path, token) for block in _made_by(region, False).blocks}
+        return BitMap().union(*(self.executed(path, block) for block in blocks))
+
+    def _early(self, path: str, token: str) -> BitMap:
+        """Who has a module that ran before recording began and that may call the function at import."""
+        early = self.evidence.paths(forms.EARLY)
+        if not early or not token:
+            return BitMap()
+        at_import = [
+            each
+            for each in set(self.names.files(token)).intersection(early)
+            if any(region.kind not in (spelled.BODY, spelled.IMPORT) for region in self.names.hits(each, token))
+        ]
+        return BitMap().union(*self.evidence.facts(forms.EARLY, at_import).values()) & self.importers(path)
+
+    # -- classes -------------------------------------------------------------------------------------------
+
+    def family(self, path: str, owner: str, importers: BitMap) -> BitMap:
+        """Who ran a block of a class, of an ancestor or of a descendant, or names one of them."""
+        start = owner.rpartition(".")[2]
+        if not start:
+            return BitMap()
+        found = BitMap()
+        classes, waiting = set(), [(start, True, True)]
+        while waiting:
+            name, up, down = waiting.pop()
+            if name in classes:
+                continue
+            classes.add(name)
+            files = self.names.files(name)
+            if len(classes) > MOST_TOKENS or len(files) > MOST_FILES:
+                return importers
+            self.fetch(each for each in files if is_code(each))
+            defined = False
+            for each in filter(is_code, files):
+                for qualified, node in self.names.classes(each):
+                    bases = [leaf(base) for base in node.bases]
+                    if node.name == name:
+                        defined = True
+                        found |= self.executed(each, f"{qualified}.")
+                        waiting += [(base, True, False) for base in bases if up and not is_plain_base(base)]
+                    if down and name in bases:
+                        waiting.append((node.name, False, True))
+            if not defined and name != start:
+                return importers  # a foreign base may do anything with the class
+        return (found | self.spelling(sorted(classes), importers)) & importers
+
+    # -- what came and what is imported --------------------------------------------------------------------
+
+    def _added(self, path: str, change: Change, new: ast.Module, importers: BitMap) -> Iterator[tuple[BitMap, str]]:
+        last = change.name.rpartition(".")[2]
+        prefix, joint, _ = last.partition("_")
+        convention = _follows_convention(change) or (joint and prefix and self.names.spell_prefix(f"{prefix}_"))
+        is_new = all(each in self.old for each in self.names.files(last)) and not any(
+            last.encode() in (data or b"") for data in self.old.values()
+        )
+        if is_new and not convention and (not change.owner or self._is_plain_class(path, change.owner)):
+            yield self._enumerators(path), "lists what is in the module of"
+        elif change.owner:
+            yield self.spelling([last], importers), "names"
+            yield self.family(path, change.owner, importers), "ran the family of the class of"
+        else:
+            yield self.spelling([last], importers), "names"
+        if isinstance(change.node, ast.ClassDef) and change.node.bases:
+            yield (
+                self.spelling(["__subclasses__", "__init_subclass__"], importers, follow=False),
+                "may list subclasses such as",
+            )
+            if not all(is_plain_base(leaf(base)) for base in change.node.bases):
+                yield self.family(path, change.name, importers), "ran the family of"
+
+    def _is_plain_class(self, path: str, name: str) -> bool:
+        """Whether a class, and all above it, are of the repository and have nothing that looks at their members."""
+        waiting, seen = [(path, name)], set()
+        while waiting:
+            place = waiting.pop()
+            if place in seen:
+                continue
+            seen.add(place)
+            node = dict(self.names.classes(place[0])).get(place[1])
+            if node is None or node.decorator_list or node.keywords or len(seen) > MOST_TOKENS:
+                return False
+            for base in map(leaf, node.bases):
+                files = filter(is_code, self.names.files(base)) if base else ()
+                found = [(each, whole) for each in files for whole, n in self.names.classes(each) if n.name == base]
+                if not found and base != "object":
+                    return False
+                waiting += found
+        return True
+
+    def _star_importers(self, path: str) -> BitMap:
+        graph = self.opened.graph
+        near = [graph.path(node) for node in graph.importers(graph.node(path))]
+        with_star = [each for each in near if b"import *" in (self.opened.read_head(each) or b"")]
+        return BitMap().union(*map(self.importers, with_star))
+
+    def _enumerators(self, path: str) -> BitMap:
+        """Who ran code that lists what a module holds, in the module or a file that imports it."""
+        graph = self.opened.graph
+        near = {path, *(graph.path(node) for node in graph.importers(graph.node(path)))}
+        found = BitMap()
+        for token in ENUMERATORS:
+            for each in near.intersection(self.names.files(token)):
+                for region in self.names.hits(each, token):
+                    for block in _made_by(region, False).blocks:
+                        found |= self.executed(each, block)
+        return found
+
+    def _have_otherwise(self, path: str, change: Change, importers: BitMap) -> BitMap:
+        """Those whose process runs the imported module anyhow: another file that they ran imports it too.
+
+        What the repository does not have is not judged here: the lock file tells when a distribution changes.
+        """
+        graph = self.opened.graph
+        linker = graph.linker()
+        folder = path.rpartition("/")[0]
+        targets: set[int] = set()
+        for name in _imported(change.target, graph.layout.package_of(path)):
+            targets.update(linker.resolver.targets(name, folder))
+        targets = {node for node in targets if graph.path(node) != path and not self._is_inert(graph.path(node))}
+        have = importers
+        for node in targets:
+            others = [graph.path(each) for each in graph.importers(node) if graph.path(each) != path]
+            self.fetch(others)
+            kept = [self.importers(other) for other in others if self._imports_at_import(other)]
+            have = have & (BitMap().union(*kept) | BitMap())
+        return have
+
+    def _is_inert(self, path: str) -> bool:
+        source = self.opened.read_head(path) or self.old.get(path)
+        tree = parse(source) if source is not None else None
+        return (
+            tree is not None and kinds.is_inert(tree) and not any(isinstance(i.value, tuple) for i in items(tree.body))
+        )
+
+    def _imports_at_import(self, path: str) -> bool:
+        return any(region.kind == spelled.IMPORT for region in self.names.regions(path))
+
+
+class _Made(NamedTuple):
+    blocks: list[str]
+    names: list[str]
+
+
+def _made_by(region: spelled.Region, removed: bool) -> _Made:
+    """What a region that contains a name makes of it: blocks whose runs differ, and further names."""
+    if region.kind == spelled.BODY:
+        return _Made([region.name], [])
+    if region.kind == spelled.HEAD:
+        return _Made([region.name], list(region.binds))
+    if region.kind == spelled.CLASS:
+        return _Made([f"{region.name}."], [region.name.rpartition(".")[2], *region.binds])
+    if region.kind == spelled.IMPORT:
+        return _Made([""] if removed else [], list(region.binds))
+    if region.kind == spelled.BINDING:
+        return _Made([], list(region.binds))
+    return _Made([""], [])
+
+
+def _follows_convention(change: Change) -> bool:
+    """Whether something may look for a name like this: pytest, unittest, Python itself."""
+    last = change.name.rpartition(".")[2]
+    if last.startswith(("__", "pytest_", "test", "Test", "setup", "setUp", "teardown", "tearDown")):
+        return True
+    decorators = getattr(change.node, "decorator_list", ())
+    return isinstance(change.node, Function) and any("fixture" in leaf(each) for each in decorators)
+
+
+def _imported(value: object, package: list[str]) -> Iterator[str]:
+    """The dotted names that one imported name may mean; ``value`` as in :class:`.blocks.Item`."""
+    if not isinstance(value, tuple) or value[0] == "TYPE_CHECKING":
+        return
+    if len(value) == 2:
+        yield value[0]
+        return
+    module, level, name, _ = value
+    bases = [module or ""]
+    if level:
+        bases = []
+        for each in package:
+            parts = each.split(".")
+            up = parts[: len(parts) - level + 1]
+            bases.append(".".join([*up, *([module] if module else [])]))
+    for base in bases:
+        yield base
+        yield f"{base}.{name}"
+
+
+def _dotted(path: str, name: str) -> str:
+    module = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    return f"{module}.{name}".rstrip(".")

@@ -1,0 +1,267 @@
+"""Selected tests as the atoms that nothing splits, each with its expected seconds and its needs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from greenline.ci.sharding.durations import Known
+from greenline.ci.sharding.marks import Mark, marks_of, read_marks
+from greenline.ci.sharding.needs import NOTHING, RUNNER_LOCK, Needs, both, bytes_of, file_of, function_of
+from greenline.ci.sharding.settings import Rule
+from greenline.depgraph.globs import matcher
+
+UNKNOWN = 0.75
+"""Quantile of its function's, file's or suite's durations that a test without a duration is taken for."""
+PEAK_ROOM = 1.1
+"""Allocators and other tests on the device differ a little from run to run."""
+NO_HISTORY = 1.0
+"""Seconds of a test when nothing at all is known."""
+
+
+class Unit(NamedTuple):
+    """A declared atom. ``failing``: the share of recent runs that failed, of its worst test.
+
+    ``elsewhere``: seconds on the pools where that is known to differ. ``why``: what keeps its tests together, or "".
+    """
+
+    tests: tuple[str, ...]
+    seconds: float
+    longest: float
+    file: str
+    suite: str = ""
+    needs: Needs = NOTHING
+    failing: float = 0.0
+    elsewhere: tuple[tuple[str, float], ...] = ()
+    why: str = ""
+
+    def on(self, pool: str) -> float:
+        return dict(self.elsewhere).get(pool, self.seconds) if self.elsewhere else self.seconds
+
+
+class Units(NamedTuple):
+    units: list[Unit]
+    warnings: list[str]
+
+
+def make_units(
+    tests: Mapping[str, str],
+    known: Known,
+    rules: Sequence[Rule] = (),
+    read: Callable[[str], bytes | None] = lambda path: None,
+    share_gpus: bool = False,
+) -> Units:
+    """The atoms of these tests (id → suite), in the order of their files. `read`: a file's bytes, or None.
+
+    `share_gpus`: a test of one GPU, whose peak memory is known, leaves the rest of it to others.
+    """
+    warnings: list[str] = []
+    seconds = _estimates(tests, known, warnings)
+    needs_of = _Needs(rules, read, warnings)
+    together: dict[tuple[str, ...], list[str]] = {}
+    needs: dict[str, Needs] = {}
+    for test, suite in sorted(tests.items(), key=lambda item: file_of(item[0])):  # stable: files keep their order
+        own = needs_of(test)
+        if test in known.needs:
+            own = both(own, known.needs[test])
+        if test in known.peaks and own.gpu:
+            own = _learned(own, known.peaks[test], share_gpus)
+        needs[test] = own
+        together.setdefault((suite, own.group, "" if own.group else test), []).append(test)
+    units = []
+    for (suite, group, _), members in together.items():
+        if len(members) == 1 and not known.by_runner:  # nearly all: keep it short
+            test = members[0]
+            duration = seconds[test]
+            unit = Unit((test,), duration, duration, file_of(test), suite, needs[test], known.failing.get(test, 0.0))
+        else:
+            unit = _unit(members, suite, group, seconds, needs, known)
+        units.append(unit)
+    return Units(units, warnings)
+
+
+def _unit(
+    members: list[str],
+    suite: str,
+    group: str,
+    seconds: Mapping[str, float],
+    needs: Mapping[str, Needs],
+    known: Known,
+) -> Unit:
+    merged = needs[members[0]]
+    for test in members[1:]:
+        merged = both(merged, needs[test])
+    elsewhere = []
+    for runner, measured in sorted(known.by_runner.items()):
+        if any(test in measured for test in members):
+            elsewhere.append((runner, sum(measured.get(test, seconds[test]) for test in members)))
+    return Unit(
+        tuple(members),
+        sum(seconds[test] for test in members),
+        max(seconds[test] for test in members),
+        file_of(members[0]),
+        suite,
+        merged,
+        max(known.failing.get(test, 0.0) for test in members),
+        tuple(elsewhere),
+        f"kept together: {group}" if group else "",
+    )
+
+
+def _learned(needs: Needs, peak: int, share_gpus: bool) -> Needs:
+    """The memory that was seen in use, with some room, where it is more than declared or nothing is."""
+    size = max(needs.gpu_memory, round(peak * PEAK_ROOM))
+    if needs.gpus == 1 and share_gpus and not needs.gpu_memory:
+        return needs._replace(gpus=0.0, gpu_memory=size)
+    return needs._replace(gpu_memory=size)
+
+
+# -- seconds -------------------------------------------------------------------------------------------------
+
+
+def _estimates(tests: Iterable[str], known: Known, warnings: list[str]) -> dict[str, float]:
+    """Seconds of each test: its own, else an upper quantile of its function, its file, the suite."""
+    found: dict[str, float] = {}
+    missing = []
+    for test in tests:
+        own = known.seconds.get(test)
+        if own is None:
+            missing.append(test)
+        else:
+            found[test] = own
+    if not missing:
+        return found
+    if not known.seconds:
+        warnings.append(f"no durations are known: each test is taken for {NO_HISTORY:g} s")
+        return dict.fromkeys(tests, NO_HISTORY)
+    of_function: dict[str, list[float]] = {}
+    of_file: dict[str, list[float]] = {}
+    for test, duration in known.seconds.items():
+        of_function.setdefault(function_of(test), []).append(duration)
+        of_file.setdefault(file_of(test), []).append(duration)
+    everything = quantile(known.seconds.values(), UNKNOWN)
+    whole_file = quantile(map(sum, of_file.values()), UNKNOWN)
+    for test in missing:
+        alike = of_function.get(function_of(test)) or of_file.get(file_of(test))
+        if alike:
+            found[test] = quantile(alike, UNKNOWN)
+        else:
+            found[test] = everything if "::" in test else whole_file
+    warnings.append(
+        f"{len(missing)} of {len(found)} tests have no duration: taken for the upper quartile of their file or suite"
+    )
+    return found
+
+
+def quantile(values: Iterable[float], share: float) -> float:
+    """The smallest value that at least this share of all do not exceed; 0 for none."""
+    ordered = sorted(values)
+    if not ordered:
+        return 0.0
+    return ordered[min(len(ordered) - 1, max(0, -int(-share * len(ordered) // 1) - 1))]
+
+
+# -- needs ---------------------------------------------------------------------------------------------------
+
+_MARKERS = ("gpu", "cpu", "lock", "exclusive", "isolated", "xdist_group", "dependency")
+"""Markers that mean something without configuration."""
+
+
+class _Needs:
+    """What each test needs, by its markers and the rules; a file is read once, and only when it may say something."""
+
+    def __init__(self, rules: Sequence[Rule], read: Callable[[str], bytes | None], warnings: list[str]) -> None:
+        self._rules = [(rule, matcher(rule.files) if rule.files else None) for rule in rules]
+        words = {*_MARKERS, *(name.rpartition(".")[2] for rule in rules for name in (*rule.markers, *rule.decorators))}
+        self._words = re.compile(rb"\b(?:" + b"|".join(sorted(re.escape(word.encode()) for word in words)) + rb")\b")
+        self._read = read
+        self._warnings = warnings
+        self._file = ""
+        self._marks: dict[str, tuple[Mark, ...]] = {}
+        self._fitting: list[Rule] = []
+        self._functions: dict[str, Needs] = {}
+
+    def __call__(self, test: str) -> Needs:
+        file = file_of(test)
+        if file != self._file:
+            self._open(file)
+        if not self._marks and not self._fitting:
+            return NOTHING
+        function = function_of(test)
+        if function not in self._functions:
+            self._functions[function] = self._of(file, function)
+        return self._functions[function]
+
+    def _open(self, file: str) -> None:
+        self._file = file
+        self._functions = {}
+        source = self._read(file)
+        self._marks = read_marks(source) if source and self._words.search(source) else {}
+        self._fitting = [rule for rule, fits in self._rules if fits is None or fits(file)]
+
+    def _of(self, file: str, function: str) -> Needs:
+        name = function.partition("::")[2]
+        # A file that is one item needs what any of its tests needs.
+        marks = list(marks_of(self._marks, name)) if name else [mark for each in self._marks.values() for mark in each]
+        needs = NOTHING
+        for mark in marks:
+            try:
+                needs = both(needs, _of_mark(mark, file))
+            except (ValueError, TypeError) as error:
+                self._warnings.append(f"{function}: pytest.mark.{mark.marker}: {error}; taken for one whole GPU")
+                needs = both(needs, NOTHING._replace(gpus=1.0))
+        for rule in self._fitting:
+            if rule.markers and not any(mark.marker in rule.markers for mark in marks if mark.marker):
+                continue
+            if rule.decorators and not any(_mentions(mark.names, rule.decorators) for mark in marks):
+                continue
+            needs = both(needs, rule.needs._replace(group=_group(rule.together, file, function)))
+        return needs
+
+
+def _mentions(names: Iterable[str], wanted: Iterable[str]) -> bool:
+    return any(name == each or name.endswith("." + each) for name in names for each in wanted)
+
+
+def _group(together: str, file: str, function: str) -> str:
+    if together == "class":
+        return function.rpartition("::")[0]
+    return {"": "", "file": file, "function": function}[together]
+
+
+def _of_mark(mark: Mark, file: str) -> Needs:
+    """What a marker of ours, of pytest-xdist or pytest-dependency says. Raises ValueError, TypeError."""
+    if mark.marker not in _MARKERS:
+        return NOTHING
+    if mark.marker == "gpu":
+        if mark.unknown:
+            raise ValueError("an argument is no literal")
+        return _gpu(*mark.args, **dict(mark.kwargs))
+    if mark.marker == "cpu" and not mark.unknown:
+        return _cpu(*mark.args, **dict(mark.kwargs))
+    if mark.marker == "lock":
+        prefix = RUNNER_LOCK if dict(mark.kwargs).get("scope") == "runner" else ""
+        return NOTHING._replace(locks=tuple(sorted(prefix + str(name) for name in mark.args)))
+    if mark.marker == "xdist_group":
+        name = next(iter([*mark.args, *dict(mark.kwargs).values()]), "default")
+        return NOTHING._replace(group=f"xdist_group {name}")
+    if mark.marker == "dependency":  # pytest-dependency looks for the results of the same session
+        return NOTHING._replace(group=file)
+    return NOTHING._replace(exclusive=mark.marker == "exclusive", isolated=mark.marker == "isolated")
+
+
+def _gpu(
+    count: float | None = None, memory: object = 0, kind: str | Sequence[str] = (), nodes: int = 1, share: float = 0
+) -> Needs:
+    """gpu(): one device; gpu(2): two; gpu(0.5), gpu(share=0.5): half of one; gpu(memory="2GiB"): what has room."""
+    size = bytes_of(memory)
+    gpus = float(count if count is not None else share or (0 if size else 1))
+    if gpus < 0 or (gpus > 1 and gpus != int(gpus)) or not isinstance(nodes, int) or nodes < 1:
+        raise ValueError(f"gpus {gpus:g}, nodes {nodes}")
+    kinds = (kind,) if isinstance(kind, str) else tuple(map(str, kind))
+    return NOTHING._replace(gpus=gpus, gpu_memory=size, gpu_kinds=kinds, nodes=nodes)
+
+
+def _cpu(count: int = 1, memory: object = 0) -> Needs:
+    return NOTHING._replace(slots=max(1, int(count)), memory=bytes_of(memory))

@@ -1,0 +1,86 @@
+"""``greenline shard verify``: the gate that proves from the results that every planned test ran exactly once."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+import click
+
+from greenline.ci.execution import result_files
+from greenline.ci.sharding import plan_file
+from greenline.ci.sharding.plan_file import Plan
+from greenline.ci.sharding.verify import LOST, MISSING, SILENT, SKIPPED, Verdict, verify
+
+MOST_TOLD = 50
+"""Problems that are printed; JSON has all."""
+_MAY_COME = (LOST, SILENT, MISSING)
+_PAUSE = 5.0
+
+
+@click.command("verify")
+@click.option("--plan", "plan_path", metavar="FILE", required=True, help="The plan, as JSON.")
+@click.option("--variant", "variants", metavar="NAME", multiple=True, help="A variant that must be there; repeatable.")
+@click.option("--wait", metavar="SECONDS", type=float, default=0, help="Wait this long for shards that still run.")
+@click.option("--allow-skips", is_flag=True, help="A skip is fine where the test has run before.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.argument("results", metavar="RESULTS...", nargs=-1)
+def command(
+    plan_path: str,
+    variants: tuple[str, ...],
+    wait: float,
+    allow_skips: bool,
+    form: str,
+    results: tuple[str, ...],
+) -> int:
+    """Prove that every test of a plan has exactly one accepted result per suite and variant.
+
+    RESULTS are the files that `greenline shard run` recorded, or folders with them. Make it one job that always
+    runs, and require that one. The exit code is 0 for a proven green run, 1 for one that is red or not proven.
+    """
+    plan = plan_file.read(plan_path)
+    end = time.monotonic() + wait
+    verdict = _verdict(plan, results, variants)
+    while any(each.kind in _MAY_COME for each in verdict.problems) and time.monotonic() < end:
+        time.sleep(min(wait, _PAUSE))
+        verdict = _verdict(plan, results, variants)
+    if allow_skips:
+        verdict = verdict._replace(problems=[each for each in verdict.problems if each.kind != SKIPPED])
+    print(_json(plan, verdict) if form == "json" else _text(verdict))
+    total = sum(verdict.counts.values())
+    told = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(verdict.counts.items())) or "no result"
+    state = "green" if verdict.green else "red"
+    print(f"greenline: {state}: {total:,} accepted results ({told}); {len(plan.shards)} shards", file=sys.stderr)
+    return 0 if verdict.green else 1
+
+
+def _verdict(plan: Plan, results: tuple[str, ...], variants: tuple[str, ...]) -> Verdict:
+    streams, junit = result_files.find(results) if plan.shards else ([], [])
+    sessions = [session for path in streams for session in result_files.read(path)]
+    return verify(plan, sessions, result_files.junit_names(junit), variants=variants)
+
+
+def _text(verdict: Verdict) -> str:
+    lines = []
+    for problem in verdict.problems[:MOST_TOLD]:
+        lines += [f"{problem.kind}: {problem.what}", f"  {problem.todo}"]
+    if len(verdict.problems) > MOST_TOLD:
+        lines.append(f"and {len(verdict.problems) - MOST_TOLD:,} more problems: --format json has all")
+    lines += [f"note: {note}" for note in verdict.notes[:MOST_TOLD]]
+    if len(verdict.notes) > MOST_TOLD:
+        lines.append(f"and {len(verdict.notes) - MOST_TOLD:,} more notes: --format json has all")
+    return "\n".join([*lines, "green" if verdict.green else "red"])
+
+
+def _json(plan: Plan, verdict: Verdict) -> str:
+    said = {
+        "version": 1,
+        "green": verdict.green,
+        "commit": plan.commit,
+        "shards": len(plan.shards),
+        "counts": dict(sorted(verdict.counts.items())),
+        "problems": [problem._asdict() for problem in verdict.problems],
+        "notes": verdict.notes,
+    }
+    return json.dumps(said, indent=1)

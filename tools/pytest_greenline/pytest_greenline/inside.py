@@ -1,0 +1,74 @@
+"""Which paths lie in the repository, and how greenline names them."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+
+# The real functions: probes.py replaces them in `os` while it watches.
+_realpath, _exists = os.path.realpath, os.path.exists
+_NOT_OURS = frozenset((".git", ".greenline", "site-packages", "dist-packages", "__pycache__", ".pytest_cache"))
+
+
+def repository_of(folder: str) -> str:
+    """The folder with ``.git`` at or above this one, links resolved; without one this folder itself."""
+    probe = here = _realpath(folder)
+    while not _exists(os.path.join(probe, ".git")):
+        above = os.path.dirname(probe)
+        if above == probe:
+            return here
+        probe = above
+    return probe
+
+
+class Inside:
+    """Answers for one repository; what was found out about a path or folder is kept."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._below = root.rstrip(os.sep) + os.sep
+        prefixes = {_realpath(prefix) for prefix in (sys.prefix, sys.base_prefix, sys.exec_prefix)}
+        self._environments = tuple(each + os.sep for each in prefixes if each.startswith(self._below))
+        self._folders: dict[str, str] = {}
+        self._known: dict[str, str | None] = {}
+        self._resolving: set[int] = set()  # threads
+
+    def relative(self, path: str) -> str | None:
+        """The path in the repository, with "/" between ("" for its root); None for what is not ours.
+
+        Links are resolved as they were when the path was first met; a missing file has the path it would have.
+        """
+        found = self._known.get(path, "?")
+        if found != "?":
+            return found
+        path = os.path.normpath(os.path.join(os.getcwd(), path))
+        if path not in self._known:
+            thread = threading.get_ident()
+            self._resolving.add(thread)
+            try:
+                self._known[path] = self._find(path)
+            finally:
+                self._resolving.discard(thread)
+        return self._known[path]
+
+    @property
+    def is_resolving(self) -> bool:
+        """Does this thread resolve links for us? It asks `os`, which is watched."""
+        return bool(self._resolving) and threading.get_ident() in self._resolving
+
+    def _find(self, path: str) -> str | None:
+        folder, name = os.path.split(path)
+        if folder not in self._folders:
+            self._folders[folder] = _realpath(folder)
+        real = os.path.join(self._folders[folder], name)
+        if real.startswith(self._below):
+            real = _realpath(real)  # the file itself may be a link
+        elif real != self.root:
+            return None
+        if real == self.root:
+            return ""
+        if not real.startswith(self._below) or real.startswith(self._environments):
+            return None
+        parts = real[len(self._below) :].split(os.sep)
+        return None if _NOT_OURS.intersection(parts) else "/".join(parts)
