@@ -24,6 +24,7 @@ from greenline.ci.repair import fixing, policy, proposal, records, verify
 from greenline.ci.repair.candidates import Brief, Candidate, Judged
 from greenline.ci.repair.fixing import Cause
 from greenline.ci.repair.proposal import Proposal
+from greenline.ci.repair.sandbox.interpreters import readable_of
 from greenline.ci.repair.scrub import scrub, secrets_of
 from greenline.ci.repair.settings import Settings
 from greenline.depgraph.config import Config
@@ -51,7 +52,7 @@ class Outcome(NamedTuple):
     judged: tuple[Judged, ...] = ()
     branch: str = ""
     commit: str = ""
-    text: str = ""
+    url: str = ""
 
 
 class Report(NamedTuple):
@@ -84,8 +85,12 @@ class Job(NamedTuple):
     environment: Mapping[str, str] = os.environ
 
 
-def repair(job: Job, publish: Callable[[Job, Checkouts, Proposal, Outcome], Outcome]) -> Report:
-    """Repair what is broken at a commit. ``publish`` puts a proposal where people see it (see :func:`to_branch`)."""
+Announce = Callable[[Outcome], Outcome]
+"""Told of each outcome that has a branch; a forge opens its pull request here, and may be asked again for the same."""
+
+
+def repair(job: Job, announce: Announce = lambda outcome: outcome) -> Report:
+    """Repair what is broken at a commit."""
     start, detected = time.monotonic(), time.time()
     deadline = start + job.settings.minutes * 60
     with Checkouts(job.workspace) as checkouts:
@@ -97,7 +102,7 @@ def repair(job: Job, publish: Callable[[Job, Checkouts, Proposal, Outcome], Outc
         known = time.time()
         outcomes = []
         for breakage in found.breakages:
-            outcomes.append(_handle(job, checkouts, prober, found, breakage, publish))
+            outcomes.append(_handle(job, checkouts, prober, found, breakage, announce))
             if job.store is not None and not job.dry_run:
                 main_health.record_event(job.store, _event(job, outcomes[-1], detected, known))
         found = found._replace(probes=tuple(prober.done))
@@ -129,7 +134,7 @@ def _handle(
     prober: Prober,
     found: Found,
     breakage: Breakage,
-    publish: Callable[[Job, Checkouts, Proposal, Outcome], Outcome],
+    announce: Announce,
 ) -> Outcome:
     breakage = _scrubbed(breakage, secrets_of(job.environment))
     early = _not_to_repair(job, breakage)
@@ -138,16 +143,16 @@ def _handle(
     prints = [failure.fingerprint for failure in breakage.failures]
     try:
         with records.Lease(None if job.dry_run else job.store, breakage.fingerprint) as lease:
-            waiting = _open_proposal(job.workspace, breakage)
+            waiting = _open_proposal(job, breakage)
             if waiting:
-                return waiting
+                return waiting if job.dry_run else announce(waiting)
             tried = {attempt.bad for attempt in records.attempts(job.store, prints)}
             if len(tried - {breakage.bad}) >= job.settings.attempts:
                 return Outcome(breakage, HANDED_OFF, f"{len(tried)} runs have tried to repair this failure already")
             outcome = _attempt(job, checkouts, prober, found, breakage)
             if outcome.status == PROPOSED and not job.dry_run:
                 lease.check()
-                outcome = publish(job, checkouts, _proposal(job, outcome), outcome)
+                outcome = announce(_to_branch(job, checkouts, _proposal(job, outcome), outcome))
             if not job.dry_run:
                 attempt = records.Attempt("", time.time(), breakage.bad, outcome.branch, outcome.status)
                 records.remember(job.store, attempt, prints, json.dumps(as_json(outcome)))
@@ -176,14 +181,14 @@ def _not_to_repair(job: Job, breakage: Breakage) -> Outcome | None:
     return None
 
 
-def _open_proposal(workspace: Workspace, breakage: Breakage) -> Outcome | None:
+def _open_proposal(job: Job, breakage: Breakage) -> Outcome | None:
     """The proposal that is there for one of these failures, unless it is ours for an older head: that is updated."""
     for failure in breakage.failures:
         branch = plain_git.branch_of(failure.fingerprint)
-        tip = plain_git.tip(workspace, branch)
+        tip = plain_git.tip_anywhere(job.workspace, branch, job.config.base.remote or "origin")
         if tip is None:
             continue
-        parent, email = workspace.git("log", "-1", "--format=%P%x00%ae", tip).strip().split("\0")
+        parent, email = job.workspace.git("log", "-1", "--format=%P%x00%ae", tip).strip().split("\0")
         if parent == breakage.bad or email != EMAIL:
             why = "" if email == EMAIL else "somebody works on the branch: it is left alone"
             return Outcome(breakage, ALREADY, why, branch=branch, commit=tip)
@@ -250,16 +255,15 @@ def _agents_and_revert(job: Job, checkouts: Checkouts, bench: verify.Bench, brea
 def _agents(job: Job, breakage: Breakage, agents: Sequence[Agent]) -> tuple[list[Candidate], Sandbox | None, str]:
     """The agents' candidates. Without isolation none is started: there is no weaker mode."""
     from greenline.ci.repair.agents.attempts import Surroundings, attempt_all
-    from greenline.ci.repair.sandbox.interpreters import readable_of
 
     job.tell(f"{sum(agent.attempts for agent in agents)} attempts by agents")
     try:
         sandbox = job.sandbox()
         python = interpreter(job.workspace.root, "", job.environment)
-        path = os.pathsep.join((os.path.dirname(python), "/usr/local/bin", "/usr/bin", "/bin"))
+        path = os.pathsep.join([os.path.dirname(python), "/usr/local/bin", "/usr/bin", "/bin"])
         around = Surroundings(readable_of(python, job.workspace.root), {"PATH": path})
-        brief = brief_of(job, breakage)
-        return attempt_all(brief, job.workspace, agents, sandbox, around, job.environment), sandbox, ""
+        made = attempt_all(brief_of(job, breakage), job.workspace, agents, sandbox, around, job.environment)
+        return made, sandbox, ""
     except GreenlineError as error:
         notes = error.message + (f" ({error.hint})" if error.hint else "")
         return [Candidate(f"agent:{agent.name}#1", b"", notes=notes) for agent in agents], None, notes
@@ -305,7 +309,7 @@ def _paths(diff: bytes) -> list[str]:
     return sorted(found)
 
 
-def build(checkouts: Checkouts, made: Proposal) -> str:
+def _build(checkouts: Checkouts, made: Proposal) -> str:
     """The proposal's commit on top of the broken head: the verified tree and the text, nothing else."""
     candidate = checkouts.commit(made.chosen.tree, made.breakage.bad, "candidate")
     checkout = checkouts.open(candidate)
@@ -319,14 +323,14 @@ def build(checkouts: Checkouts, made: Proposal) -> str:
     return checkouts.commit(tree, made.breakage.bad, proposal.commit_message(made))
 
 
-def to_branch(job: Job, checkouts: Checkouts, made: Proposal, outcome: Outcome) -> Outcome:
+def _to_branch(job: Job, checkouts: Checkouts, made: Proposal, outcome: Outcome) -> Outcome:
     """Propose as a branch of the repository itself."""
     branch = plain_git.branch_of(made.breakage.fingerprint)
-    commit = build(checkouts, made)
+    commit = _build(checkouts, made)
     expected = plain_git.tip(job.workspace, branch)
     job.tell(f"writing the branch {branch}")
     plain_git.push(checkouts.repo, job.workspace.root, branch, commit, expected)
-    return outcome._replace(branch=branch, commit=commit, text=proposal.body(made))
+    return outcome._replace(branch=branch, commit=commit)
 
 
 # -- the report ----------------------------------------------------------------------------------------------
@@ -360,6 +364,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "chosen": outcome.judged[0].candidate.name if outcome.status == PROPOSED else None,
         "branch": outcome.branch or None,
         "commit": outcome.commit or None,
+        "url": outcome.url or None,
     }
 
 
