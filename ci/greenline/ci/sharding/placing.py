@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from greenline.ci.sharding import pack
@@ -53,8 +53,8 @@ def failures_first(parts: Sequence[Part], units: Sequence[Unit], pool: Pool, lat
             now += parts[each].seconds
         return found
     if any(risks.values()):
-        jobs = [job_of(part.seconds, units[part.units[0]].needs, pool) for part in parts]
-        placed = list_schedule(jobs, order, 1, pool)
+        jobs = [{pool.name: job_of(part.seconds, units[part.units[0]].needs, pool)} for part in parts]
+        placed = list_schedule(jobs, order, [pool], False)
         again = [part._replace(start=at.start, devices=at.devices) for part, at in zip(parts, placed, strict=True)]
         if end_of([again]) <= latest * ROUNDING:
             parts = again
@@ -81,7 +81,8 @@ def bound(units: Sequence[Unit], pool: Pool, runners: int, cost: float = 0.0, te
     uses = [job.uses(pool) for job in jobs]
     areas = _areas(jobs, uses)
     if pool.gpus:
-        areas += [sum(each) for each in (map(_weigh(pool, cut), jobs) for cut in _cuts(jobs))]
+        areas += [sum(map(_weigh(pool, cut), jobs)) for cut in _cuts(jobs)]
+        areas += [runners * _one_by_one(_apart(jobs, pool, cut), runners) for cut in _cuts(jobs)]
     locks: dict[str, float] = {}
     groups = lock_groups(job.locks for job in jobs)
     for job in jobs:
@@ -128,6 +129,32 @@ def _weigh(pool: Pool, cut: int) -> Callable[[Job], float]:
     return weigh
 
 
+def _apart(jobs: Sequence[Job], pool: Pool, cut: int) -> list[float]:
+    """Seconds of jobs of which no two run on one runner at a time, the longest first.
+
+    Those too wide to leave `cut` devices, and the longest that takes at least these.
+    """
+    wide, narrow = [], [0.0]
+    for job in jobs:
+        width = pool.gpus if job.exclusive else job.devices
+        if width > pool.gpus - cut and width > pool.gpus / 2:
+            wide.append(job.seconds)
+        elif width >= cut:
+            narrow.append(job.seconds)
+    return sorted([*wide, max(narrow)], reverse=True)
+
+
+def _one_by_one(seconds: Sequence[float], runners: int) -> float:
+    """The end of jobs that run one after the other: of the longest q m + 1 on m runners, q + 1 are on one of them."""
+    found = [math.fsum(seconds[number * runners - number : number * runners + 1]) for number in range(1, len(seconds))]
+    return max(
+        [
+            math.fsum(seconds) / runners,
+            *(each for number, each in enumerate(found, 1) if number * runners < len(seconds)),
+        ]
+    )
+
+
 # -- placements ----------------------------------------------------------------------------------------------
 
 
@@ -164,25 +191,52 @@ def fewest(units: Sequence[Unit], pool: Pool, end: float, cost: float = 0.0) -> 
 def _schedules(
     units: Sequence[Unit], pool: Pool, runners: int, cost: float, least: float, enough: float
 ) -> Iterator[Runners]:
-    """Schedules with ever more files split, until one ends by `enough`."""
+    """Schedules on one pool with ever more files split, until one ends by `enough`."""
+    choices = {unit.needs: [pool] for unit in units}
+    return jointly(units, choices, [pool] * runners, cost, least, enough, wait=False)
+
+
+def jointly(
+    units: Sequence[Unit],
+    choices: Mapping[Needs, Sequence[Pool]],
+    runners: Sequence[Pool],
+    cost: float,
+    least: float,
+    enough: float,
+    wait: bool = True,
+) -> Iterator[Runners]:
+    """Schedules on these runners (the pool of each) with ever more files split, until one ends by `enough`.
+
+    `wait`: ends, bounds and starts count from asking for the runners; without it, from the first test.
+    """
     groups: dict[tuple[str, str, Needs], list[int]] = {}
     for index, unit in enumerate(units):
         groups.setdefault((unit.suite, unit.file, unit.needs), []).append(index)
     members = list(groups.values())
-    needs = [key[2] for key in groups]
-    files = [[units[index].on(pool.name) for index in each] for each in members]
+    there = {pool.name for pool in runners}
+    pools = [[pool for pool in choices[key[2]] if pool.name in there] for key in groups]
+    files = [[units[index].on(own[0].name) for index in each] for each, own in zip(members, pools, strict=True)]
     before = -1
     for longest, size in pack.LADDER:
         pieces = pack.cut(files, longest * least, size * least, cost)
         if len(pieces) == before:
             continue
         before = len(pieces)
-        jobs = [job_of(seconds + cost, needs[file], pool) for file, _, seconds in pieces]
-        placed = schedule(jobs, runners, pool, least, enough)
-        found: Runners = [[] for _ in range(runners)]
-        for (file, places, _), job, where in zip(pieces, jobs, placed, strict=True):
+        jobs = []
+        for file, places, _ in pieces:
+            own = [units[members[file][each]] for each in places]
+            jobs.append(
+                {
+                    pool.name: job_of(math.fsum(unit.on(pool.name) for unit in own) + cost, own[0].needs, pool)
+                    for pool in pools[file]
+                }
+            )
+        placed = schedule(jobs, runners, least, enough, wait)
+        found: Runners = [[] for _ in runners]
+        for (file, places, _), choice, at in zip(pieces, jobs, placed, strict=True):
+            pool = runners[at.runner]
             indices = tuple(members[file][each] for each in places)
-            found[where.runner].append(Part(indices, job.seconds, where.start, where.devices))
+            found[at.runner].append(Part(indices, choice[pool.name].seconds, at.start, at.devices))
         yield found
         if end_of(found) <= enough * ROUNDING:
             return
@@ -194,23 +248,32 @@ class _Bundles:
     def __init__(self, units: Sequence[Unit], pool: Pool, tests: bool = False) -> None:
         self._units = units
         self._pool = pool
-        files: dict[tuple[str, str], list[list[int]]] = {}
         groups = lock_groups(unit.needs.locks for unit in units if unit.needs is not NOTHING)
+        files: dict[tuple[str, str], list[list[int]]] = {}
         tied: dict[str, list[int]] = {}
         for index, unit in enumerate(units):
-            group = next((groups[lock] for lock in unit.needs.locks if lock in groups), "") if groups else ""
+            locks = unit.needs.locks
+            group = next((groups[lock] for lock in locks if lock in groups), "") if locks else ""
             if group in tied:
                 tied[group].append(index)
                 continue
             members = [index]
             if group:
                 tied[group] = members
-            files.setdefault((unit.suite, unit.file), []).append(members)
+            key = unit.suite, unit.file
+            if key in files:
+                files[key].append(members)
+            else:
+                files[key] = [members]
         self._members = list(files.values())
-        if tests:
+        if tests and any(unit.why for unit in units):
             self.files = [self._tests(each) for each in self._members]
         else:
-            self.files = [[sum(units[unit].on(pool.name) for unit in atom) for atom in each] for each in self._members]
+            seconds = [unit.on(pool.name) for unit in units]
+            self.files = [
+                [seconds[atom[0]] if len(atom) == 1 else math.fsum(seconds[unit] for unit in atom) for atom in each]
+                for each in self._members
+            ]
 
     def _tests(self, atoms: list[list[int]]) -> list[float]:
         """As many atoms as there are tests; of an atom only its longest test and its sum are known, which do."""
@@ -230,14 +293,19 @@ class _Bundles:
             now = 0.0
             for file, places in content.items():
                 # A file's atoms stay together; what needs another process or lock is a part of its own.
+                indices = [index for place in places for index in self._members[file][place]]
+                first = self._units[indices[0]]
                 by_needs: dict[tuple[str, str, Needs], list[int]] = {}
-                for index in (index for place in places for index in self._members[file][place]):
-                    unit = self._units[index]
-                    by_needs.setdefault((unit.suite, unit.file, unit.needs), []).append(index)
-                for number, indices in enumerate(by_needs.values()):
-                    seconds = math.fsum(self._units[index].on(self._pool.name) for index in indices)
+                if all(self._units[index].needs is first.needs for index in indices) and not first.needs.locks:
+                    by_needs[first.suite, first.file, first.needs] = indices
+                else:
+                    for index in indices:
+                        unit = self._units[index]
+                        by_needs.setdefault((unit.suite, unit.file, unit.needs), []).append(index)
+                for number, own in enumerate(by_needs.values()):
+                    seconds = math.fsum(self._units[index].on(self._pool.name) for index in own)
                     seconds += cost if number == 0 else 0.0
-                    parts.append(Part(tuple(indices), seconds, now))
+                    parts.append(Part(tuple(own), seconds, now))
                     now += seconds
             found.append(parts)
         return found

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from greenline.ci.sharding import placing
-from greenline.ci.sharding.mixed import area_bound
-from greenline.ci.sharding.needs import NOTHING, file_of, function_of
+from greenline.ci.sharding import mixed, pack, placing
+from greenline.ci.sharding.needs import NOTHING, Needs, function_of
 from greenline.ci.sharding.placing import ROUNDING, Part, Runners
 from greenline.ci.sharding.plan_file import Blocking, Bounds, Plan, PlannedAtom, Pool, Shard
-from greenline.ci.sharding.pools import assign, default_pools, eligible
+from greenline.ci.sharding.pools import choices_of, default_pools, islands, locked_together
 from greenline.ci.sharding.schedule import job_of, lock_groups
 from greenline.ci.sharding.sticky import keep
 from greenline.ci.sharding.units import Unit
@@ -35,6 +34,18 @@ class _Share(NamedTuple):
     runners: Runners
 
 
+class _Island(NamedTuple):
+    """Pools that are planned together, since some atom may go to more than one of them, and all their atoms."""
+
+    pools: list[Pool]
+    units: list[Unit]
+    choices: dict[Needs, list[Pool]]
+
+    @property
+    def alone(self) -> bool:
+        return len(self.pools) == 1
+
+
 def make_plan(
     units: Sequence[Unit],
     wanted: Wanted,
@@ -51,25 +62,24 @@ def make_plan(
     """
     told = list(warnings)
     pools = default_pools(units, configured, told)
-    chosen = assign(units, pools, wanted.target)
-    used = [(pool, [units[index] for index in chosen[pool.name]]) for pool in pools if chosen[pool.name]]
-    _tell_split_locks(used, told)
+    choices = choices_of(units, pools)
+    own = _islands(units, pools, choices)
+    _tell_split_locks(units, choices, told)
     if wanted.target is not None:
-        shares = [_Share(pool, own, _in_time(pool, own, wanted.target, cost)) for pool, own in used]
+        shares = [share for island in own for share in _in_time(island, wanted.target, cost)]
     else:
-        counts = _runner_counts(used, wanted.shards or 1, cost)
-        shares = [
-            _Share(pool, own, placing.place(own, pool, count, cost))
-            for (pool, own), count in zip(used, counts, strict=True)
-        ]
+        counts = _runner_counts(own, wanted.shards or 1, cost)
+        shares = [share for island, count in zip(own, counts, strict=True) for share in _on(island, count, cost)]
     if previous is not None:
         shares = [
             share._replace(runners=keep(share.units, share.pool, share.runners, previous, cost)) for share in shares
         ]
     shares = [share._replace(runners=[parts for parts in share.runners if parts]) for share in shares]
     shards = _shards(shares, owned)
-    makespan = max((share.pool.wait + placing.end_of(share.runners) for share in shares), default=0.0)
-    bounds = Bounds(_bound(shares, cost, False), _bound(shares, cost, True))
+    makespan = _end(shares)
+    declared = _bound(own, shares, cost, False)
+    split = any(len(unit.tests) > 1 for unit in units)
+    bounds = Bounds(declared, _bound(own, shares, cost, True) if split else declared)
     feasible = wanted.target is None or makespan <= wanted.target * ROUNDING
     return Plan(
         commit=None,
@@ -93,75 +103,155 @@ def make_plan(
 # -- how many runners ----------------------------------------------------------------------------------------
 
 
-def _in_time(pool: Pool, units: list[Unit], target: float, cost: float) -> Runners:
+def _islands(units: Sequence[Unit], pools: Sequence[Pool], choices: Mapping[Needs, list[Pool]]) -> list[_Island]:
+    found = []
+    for group in islands(choices.values()):
+        own = {needs: each for needs, each in choices.items() if each[0] in group}
+        ordered = [pool for pool in pools if pool in group]
+        found.append(_Island(ordered, [unit for unit in units if unit.needs in own], own))
+    return sorted(found, key=lambda island: pools.index(island.pools[0]))
+
+
+Counts = dict[str, int]
+"""Pool → runners."""
+
+
+def _in_time(island: _Island, target: float, cost: float) -> list[_Share]:
     """On as few runners as end in time; where none do, on as few as end as early as any number would, or all."""
+    if not island.alone:
+        return _cheapest(island, target, cost)
+    pool, units = island.pools[0], island.units
     found = placing.fewest(units, pool, target - pool.wait, cost)
     if found is None:
         floor = placing.bound(units, pool, len(units), cost)
         found = placing.fewest(units, pool, max(floor * 1.02, target - pool.wait), cost)
     if found is None:
         found = placing.place(units, pool, min(pool.maximum or len(units), len(units)), cost)
-    return found
+    return [_Share(pool, units, found)]
 
 
-def _runner_counts(used: Sequence[tuple[Pool, list[Unit]]], shards: int, cost: float) -> list[int]:
-    """One runner for each pool, then one more for the pool that ends last, as long as that helps it."""
-    if len(used) > shards:
-        names = ", ".join(pool.name for pool, _ in used)
+def _cheapest(island: _Island, target: float, cost: float) -> list[_Share]:
+    """The cheapest runners if packing lost nothing, and then the cheapest one more until all ends in time."""
+    counts = mixed.counts(island.units, island.choices, island.pools, None, target)
+    best: list[_Share] | None = None
+    for _ in range(max(4, sum(counts.values()) // 4)):
+        shares = _on(island, counts, cost)
+        if best is None or _end(shares) < _end(best) * 0.999:
+            best = shares
+        if _end(best) <= target * ROUNDING:
+            break
+        more = [pool for pool in island.pools if pool.maximum is None or counts.get(pool.name, 0) < pool.maximum]
+        if not more:
+            break
+        # The price per GPU or slot: a wide runner is not a dear one.
+        pool = min(more, key=lambda pool: (pool.wait >= target, pool.price / max(pool.gpus, 1), pool.name))
+        counts = {**counts, pool.name: counts.get(pool.name, 0) + 1}
+    assert best is not None
+    return best
+
+
+def _on(island: _Island, counts: Counts, cost: float) -> list[_Share]:
+    """The island's atoms on these runners."""
+    if island.alone:
+        pool = island.pools[0]
+        return [_Share(pool, island.units, placing.place(island.units, pool, counts[pool.name], cost))]
+    runners = [pool for pool in island.pools for _ in range(counts.get(pool.name, 0))]
+    least = _least(island, counts, cost, False)
+    found = min(
+        placing.jointly(island.units, island.choices, runners, cost, least, least * pack.CLOSE), key=placing.end_of
+    )
+    shares = []
+    for pool in island.pools:
+        mine = [parts for parts, where in zip(found, runners, strict=True) if where is pool and parts]
+        indices = sorted(index for parts in mine for part in parts for index in part.units)
+        place = {index: position for position, index in enumerate(indices)}
+        moved = [
+            [
+                part._replace(units=tuple(place[index] for index in part.units), start=part.start - pool.wait)
+                for part in parts
+            ]
+            for parts in mine
+        ]
+        if moved:
+            shares.append(_Share(pool, [island.units[index] for index in indices], moved))
+    return shares
+
+
+def _end(shares: Sequence[_Share]) -> float:
+    return max((share.pool.wait + placing.end_of(share.runners) for share in shares), default=0.0)
+
+
+def _runner_counts(islands: Sequence[_Island], shards: int, cost: float) -> list[Counts]:
+    """As few runners as each island needs, then one more for the island that ends last, as long as it has work."""
+    counts = [_counts(island, 1) for island in islands]
+    if sum(sum(each.values()) for each in counts) > shards:
+        names = [name for each in counts for name in each]
         raise GreenlineError(
-            f"--shards {shards}: these tests need runners of {len(used)} pools: {names}",
-            f"give at least --shards {len(used)}, or a --target",
+            f"--shards {shards}: these tests need runners of {len(names)} pools: {', '.join(names)}",
+            f"give at least --shards {len(names)}, or a --target",
         )
-    counts = [1] * len(used)
-    most = [
-        min(len(units), pool.maximum or len(units), math.ceil(sum(unit.seconds for unit in units) / pool.startup))
-        if pool.startup
-        else min(len(units), pool.maximum or len(units))
-        for pool, units in used
-    ]
-    if len(used) == 1:  # without the bounds below
-        return [max(1, min(shards, most[0]))]
-    ends = [pool.wait + placing.bound(units, pool, 1, cost) for pool, units in used]
-    for _ in range(shards - len(used)):
-        open_ones = [place for place in range(len(used)) if counts[place] < most[place]]
+    most = [_most(island) for island in islands]
+    if len(islands) == 1:  # without the bounds below
+        return [_counts(islands[0], min(shards, most[0]))]
+    ends = [_least(island, each, cost, False) for island, each in zip(islands, counts, strict=True)]
+    for _ in range(shards - sum(sum(each.values()) for each in counts)):
+        open_ones = [place for place in range(len(islands)) if sum(counts[place].values()) < most[place]]
         if not open_ones:
             break
         place = max(open_ones, key=lambda place: (ends[place], -place))
-        counts[place] += 1
-        pool, units = used[place]
-        ends[place] = pool.wait + placing.bound(units, pool, counts[place], cost)
+        counts[place] = _counts(islands[place], sum(counts[place].values()) + 1)
+        ends[place] = _least(islands[place], counts[place], cost, False)
     return counts
+
+
+def _counts(island: _Island, shards: int) -> Counts:
+    if island.alone:
+        return {island.pools[0].name: shards}
+    return mixed.counts(island.units, island.choices, island.pools, shards, None)
+
+
+def _most(island: _Island) -> int:
+    """Runners that have work: an atom each, and at least as long as they take to start."""
+    startup = min(pool.startup for pool in island.pools)
+    most = len(island.units)
+    if startup:
+        most = min(most, math.ceil(math.fsum(unit.seconds for unit in island.units) / startup))
+    limits = [pool.maximum for pool in island.pools]
+    known = [limit for limit in limits if limit is not None]
+    return max(1, min(most, sum(known)) if len(known) == len(limits) else most)
 
 
 # -- how good it is ------------------------------------------------------------------------------------------
 
 
-def _bound(shares: Sequence[_Share], cost: float, tests: bool) -> float:
-    """Seconds below which no plan with these runners ends."""
-    pools = [share.pool for share in shares]
-    units = [(share.pool, unit) for share in shares for unit in share.units]
-    choices = {unit.needs: eligible(unit.needs, pools) for _, unit in units}
-    if all(len(each) == 1 for each in choices.values()):
-        return max(
-            (
-                share.pool.wait + placing.bound(share.units, share.pool, len(share.runners), cost, tests)
-                for share in shares
-            ),
-            default=0.0,
-        )
+def _least(island: _Island, counts: Counts, cost: float, tests: bool) -> float:
+    """Seconds from asking for these runners below which the island's atoms cannot end. `tests`: each an atom."""
+    pools = [pool for pool in island.pools if counts.get(pool.name)]
+    if island.alone:
+        return pools[0].wait + placing.bound(island.units, pools[0], counts[pools[0].name], cost, tests)
     atom = max(
-        min(pool.wait + (unit.longest if tests else unit.on(pool.name)) for pool in choices[unit.needs]) + cost
-        for _, unit in units
-    )
-    fixed = [
-        share.pool.wait
-        + placing.bound(
-            [unit for unit in share.units if len(choices[unit.needs]) == 1], share.pool, len(share.runners), cost, tests
+        min(
+            pool.wait + (unit.longest if tests else unit.on(pool.name))
+            for pool in island.choices[unit.needs]
+            if pool in pools
         )
-        for share in shares
-    ]
-    runners = {share.pool.name: len(share.runners) for share in shares}
-    return max(atom, *fixed, area_bound([unit for _, unit in units], choices, runners))
+        + cost
+        for unit in island.units
+    )
+    ends = [atom, mixed.area_bound(island.units, island.choices, counts)]
+    for pool in pools:
+        bound_to = [
+            unit for unit in island.units if [each for each in island.choices[unit.needs] if each in pools] == [pool]
+        ]
+        if bound_to:
+            ends.append(pool.wait + placing.bound(bound_to, pool, counts[pool.name], cost, tests))
+    return max(ends)
+
+
+def _bound(islands: Sequence[_Island], shares: Sequence[_Share], cost: float, tests: bool) -> float:
+    """Seconds below which no plan with the runners of this one ends."""
+    counts = {share.pool.name: len(share.runners) for share in shares}
+    return max((_least(island, counts, cost, tests) for island in islands), default=0.0)
 
 
 def _price(share: _Share) -> float:
@@ -203,15 +293,15 @@ def _blocking(shares: Sequence[_Share], cost: float, target: float | None, makes
     return tuple(sorted(found, key=lambda each: (-each.seconds, each.tests))[:MOST_BLOCKING])
 
 
-def _tell_split_locks(used: Sequence[tuple[Pool, list[Unit]]], warnings: list[str]) -> None:
-    homes: dict[str, set[str]] = {}
-    for pool, units in used:
-        for lock in lock_groups(unit.needs.locks for unit in units if unit.needs is not NOTHING):
-            homes.setdefault(lock, set()).add(pool.name)
-    for lock, names in sorted(homes.items()):
-        if len(names) > 1:
+def _tell_split_locks(units: Sequence[Unit], choices: Mapping[Needs, Sequence[Pool]], warnings: list[str]) -> None:
+    for members in locked_together(choices):
+        where = sorted({pool.name for needs in members for pool in choices[needs]})
+        if len(where) > 1:
+            locks = ", ".join(sorted({lock for needs in members for lock in needs.locks}))
+            tests = next(unit.tests[0] for unit in units if unit.needs == members[0])
             warnings.append(
-                f"tests of pools {' and '.join(sorted(names))} share the lock {lock!r}: it holds in each pool only"
+                f"no one pool can run all that shares the lock {locks} ({tests} …): between runners of"
+                f" {' and '.join(where)} it does not hold"
             )
 
 
@@ -229,9 +319,7 @@ def _shards(shares: Sequence[_Share], owned: Sequence[str]) -> tuple[Shard, ...]
             suites = {atom.suite for atom in atoms}
             suite = suites.pop() if len(suites) == 1 else ""
             shards.append(Shard(len(shards), share.pool.name, placing.end_of([ordered]), tests, atoms, (), suite))
-    owns = _owners(
-        shards, {test: unit.seconds for share in shares for unit in share.units for test in unit.tests}, owned
-    )
+    owns = _owners(shares, owned)
     return tuple(shard._replace(owns=tuple(owns[shard.index])) for shard in shards)
 
 
@@ -259,21 +347,39 @@ def _atom(part: Part, share: _Share) -> PlannedAtom:
     )
 
 
-def _owners(shards: Sequence[Shard], seconds: dict[str, float], owned: Sequence[str]) -> list[list[str]]:
-    """Each item belongs to the shard that runs most of it, by time."""
+def _owners(shares: Sequence[_Share], owned: Sequence[str]) -> list[list[str]]:
+    """What each shard owns: an item belongs to the one that runs most of it, by time.
+
+    Of a file that runs in several pools, each function has its owner, and the rest goes where GPUs are: there it runs.
+    """
     wanted = set(owned)
+    held: dict[str, dict[tuple[int, int], float]] = {}  # item → (GPUs, shard) → seconds
+    files = [{unit.file for unit in share.units} for share in shares]
+    in_several = {file for number, each in enumerate(files) for other in files[:number] for file in each & other}
     partial = any("::" in item for item in owned)
-    held: dict[str, dict[int, float]] = {}
-    for shard in shards:
-        for test in shard.tests:
-            names = {file_of(test)}
-            if partial:
-                parts = function_of(test).split("::")
-                names.update("::".join(parts[:end]) for end in range(2, len(parts) + 1))
-            for name in names & wanted:
-                of_item = held.setdefault(name, {})
-                of_item[shard.index] = of_item.get(shard.index, 0.0) + seconds[test]
-    found: list[list[str]] = [[] for _ in shards]
+    shard = 0
+    for share in shares:
+        for parts in share.runners:
+            for unit in (share.units[index] for part in parts for index in part.units):
+                if unit.why or partial or unit.file in in_several:
+                    names = {name for test in unit.tests for name in _prefixes(test, wanted, in_several)}
+                else:
+                    names = {unit.file} & wanted
+                for name in names:
+                    of_item = held.setdefault(name, {})
+                    of_item[share.pool.gpus, shard] = of_item.get((share.pool.gpus, shard), 0.0) + unit.seconds
+            shard += 1
+    found: list[list[str]] = [[] for _ in range(shard)]
     for item in sorted(held):
-        found[min(held[item], key=lambda index: (-held[item][index], index))].append(item)
+        best = min(held[item], key=lambda place: (-place[0], -held[item][place], place[1]))
+        found[best[1]].append(item)
     return found
+
+
+def _prefixes(test: str, wanted: set[str], in_several: set[str]) -> list[str]:
+    """The owned items that a test belongs to."""
+    parts = function_of(test).split("::")
+    names = [name for end in range(1, len(parts) + 1) if (name := "::".join(parts[:end])) in wanted]
+    if names and parts[0] in in_several and len(parts) > 1:
+        names.append("::".join(parts))
+    return names

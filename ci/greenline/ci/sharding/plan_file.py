@@ -200,8 +200,8 @@ def _plain(value: Any) -> Any:
     """NamedTuples as dicts, tuples as lists, seconds to the millisecond and money to six digits."""
     if hasattr(value, "_asdict"):
         return {key: _plain(item) for key, item in value._asdict().items()}
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
+    if isinstance(value, tuple):  # of many ids mostly, which are plain
+        return [item if isinstance(item, str) else _plain(item) for item in value]
     return round(value, 6) if isinstance(value, float) else value
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from greenline.ci.sharding.needs import NOTHING, Needs
 from greenline.ci.sharding.plan_file import Pool
-from greenline.ci.sharding.schedule import fits, job_of
+from greenline.ci.sharding.schedule import fits, lock_groups
 from greenline.ci.sharding.units import Unit
 from greenline.depgraph.errors import GreenlineError
 
@@ -38,52 +38,41 @@ def default_pools(units: Iterable[Unit], configured: Sequence[Pool], warnings: l
 def eligible(needs: Needs, pools: Sequence[Pool]) -> list[Pool]:
     if needs is NOTHING:
         return [pool for pool in pools if pool.gpus == 0 and pool.nodes == 1]
-    # An unnamed kind takes what its kind cannot be told to be, when there is nothing else.
     return [pool for pool in pools if fits(needs, pool)]
 
 
-def assign(units: Sequence[Unit], pools: Sequence[Pool], target: float | None) -> dict[str, list[int]]:
-    """Pool → positions of its atoms: each on the cheapest that can run it, and in time; a full one overflows.
-
-    Raises GreenlineError for an atom that no pool can run.
-    """
+def choices_of(units: Sequence[Unit], pools: Sequence[Pool]) -> dict[Needs, list[Pool]]:
+    """The pools that can run what needs so much; for all that shares a lock, one. Raises GreenlineError for none."""
     choices: dict[Needs, list[Pool]] = {}
-    found: dict[str, list[int]] = {pool.name: [] for pool in pools}
-    area = dict.fromkeys(found, 0.0)  # runner-seconds
-    open_ones = []
-    for index, unit in enumerate(units):
+    for unit in units:
         if unit.needs not in choices:
             choices[unit.needs] = eligible(unit.needs, pools) or _nowhere(unit, pools)
-        if len(choices[unit.needs]) == 1:
-            pool = choices[unit.needs][0]
-            found[pool.name].append(index)
-            area[pool.name] += _area(unit, pool)
-        else:
-            open_ones.append(index)
-    for index in sorted(open_ones, key=lambda index: (-units[index].seconds, index)):
-        unit = units[index]
-        candidates = choices[unit.needs]
-        if target is not None:
-            in_time = [pool for pool in candidates if pool.wait + unit.on(pool.name) <= target]
-            candidates = in_time or [min(candidates, key=lambda pool: (pool.wait + unit.on(pool.name), pool.name))]
-        ranked = sorted(candidates, key=lambda pool: (pool.price * _area(unit, pool), pool.name))
-        free = [pool for pool in ranked if _has_room(pool, area[pool.name] + _area(unit, pool), target)]
-        pool = (free or ranked)[0]
-        found[pool.name].append(index)
-        area[pool.name] += _area(unit, pool)
-    for indices in found.values():
-        indices.sort()
+    for members in locked_together(choices):
+        common = [pool for pool in choices[members[0]] if all(pool in choices[needs] for needs in members)]
+        if common:  # what shares a lock runs on one runner
+            cheapest = min(common, key=lambda pool: (pool.price, pool.name))
+            choices.update({needs: [cheapest] for needs in members})
+    return choices
+
+
+def locked_together(choices: Iterable[Needs]) -> list[list[Needs]]:
+    """Needs that locks tie together."""
+    groups = lock_groups(needs.locks for needs in choices)
+    found: dict[str, list[Needs]] = {}
+    for needs in choices if groups else ():
+        for root in {groups[lock] for lock in needs.locks if lock in groups}:
+            found.setdefault(root, []).append(needs)
+    return list(found.values())
+
+
+def islands(choices: Iterable[Sequence[Pool]]) -> list[list[Pool]]:
+    """Pools that some test may choose between belong together; each group is planned on its own."""
+    found: list[list[Pool]] = []
+    for each in choices:
+        touching = [group for group in found if any(pool in group for pool in each)]
+        merged = list(dict.fromkeys(pool for group in [*touching, list(each)] for pool in group))
+        found = [group for group in found if group not in touching] + [merged]
     return found
-
-
-def _area(unit: Unit, pool: Pool) -> float:
-    return unit.on(pool.name) * job_of(0.0, unit.needs, pool).width(pool)
-
-
-def _has_room(pool: Pool, area: float, target: float | None) -> bool:
-    if pool.maximum is None or target is None:
-        return True
-    return area <= 0.97 * pool.maximum * (target - pool.wait)  # what packing loses
 
 
 def _nowhere(unit: Unit, pools: Sequence[Pool]) -> list[Pool]:

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from greenline.ci.sharding.needs import NOTHING, RUNNER_LOCK, Needs
 from greenline.ci.sharding.plan_file import Pool
 
-TRIES = 300
+TRIES = 1000
 """Orders that are tried, and the number of jobs that all tries together may place."""
-PLACED = 60_000
+PLACED = 45_000
 CLOSE = 1.002
 """Makespan ÷ bound that ends the search."""
 
@@ -57,6 +57,8 @@ def job_of(seconds: float, needs: Needs, pool: Pool) -> Job:
     if needs is NOTHING:
         return Job(seconds)
     part = needs.gpus if needs.gpus < 1 else 0.0
+    if needs.gpu_kinds and not needs.gpus and not needs.gpu_memory:
+        part = 1.0
     if needs.gpus < 1 and needs.gpu_memory:
         part = max(part, needs.gpu_memory / pool.gpu_memory if pool.gpu_memory else 1.0)
     whole = int(needs.gpus) if needs.gpus >= 1 else 1 if part > 1 - 1e-9 else 0
@@ -78,9 +80,11 @@ def fits(needs: Needs, pool: Pool) -> bool:
 
 
 class _Runner:
-    """What is free of a runner."""
+    """What is free of a runner, from the time on when it is ready."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, ready: float) -> None:
+        self.pool = pool.name
+        self.ready = ready
         self.slots = pool.slots
         self.memory = pool.memory
         self.devices = [1.0] * pool.gpus
@@ -115,28 +119,34 @@ class _Runner:
             (self.locks.update if sign > 0 else self.locks.difference_update)(job.locks)
 
 
-def list_schedule(jobs: Sequence[Job], order: Sequence[int], runners: int, pool: Pool) -> list[Placed]:
+Choice = Mapping[str, Job]
+"""Pool → what a piece of work is there. It runs in one of these pools."""
+
+
+def list_schedule(jobs: Sequence[Choice], order: Sequence[int], runners: Sequence[Pool], wait: bool) -> list[Placed]:
     """Start times when jobs start in this order as soon as they fit.
 
-    Jobs with a common lock, unless it is local to a runner, all run where the first of them runs.
+    `runners`: the pool of each; `wait`: a runner starts after its pool's wait, not at 0. Jobs with a common lock,
+    unless it is local to a runner, all run where the first of them runs, in each pool.
     """
     alike: dict[tuple[object, ...], list[int]] = {}  # jobs with the same needs fit alike: only the first is asked
     rank = {index: place for place, index in enumerate(order)}
     for index in reversed(order):
-        alike.setdefault(jobs[index][1:], []).append(index)
+        alike.setdefault(tuple((name, job[1:]) for name, job in jobs[index].items()), []).append(index)
     queues = list(alike.values())
-    state = [_Runner(pool) for _ in range(runners)]
-    groups = lock_groups(job.locks for job in jobs)
-    home: dict[str, int] = {}
+    state = [_Runner(pool, pool.wait if wait else 0.0) for pool in runners]
+    groups = lock_groups(_locks(choice) for choice in jobs)
+    home: dict[tuple[str, str], int] = {}  # group of locks and pool → runner
     placed: dict[int, Placed] = {}
-    ends: list[tuple[float, int]] = []
+    ends: list[tuple[float, int]] = [(runner.ready, -1) for runner in state if runner.ready]
+    heapq.heapify(ends)
     now = 0.0
     while len(placed) < len(jobs) or ends:
         queues.sort(key=lambda queue: rank[queue[-1]])
         for queue in queues:
-            job = jobs[queue[-1]]
-            group = next((groups[lock] for lock in job.locks if lock in groups), "")
-            where = _where(job, state, home.get(group))
+            choice = jobs[queue[-1]]
+            group = next((groups[lock] for lock in _locks(choice) if lock in groups), "")
+            where = _where(choice, state, {pool: home[group, pool] for pool in choice if (group, pool) in home}, now)
             if where is not None:
                 break
         else:
@@ -145,27 +155,38 @@ def list_schedule(jobs: Sequence[Job], order: Sequence[int], runners: int, pool:
             now = ends[0][0]
             while ends and ends[0][0] <= now:
                 index = heapq.heappop(ends)[1]
-                state[placed[index].runner].take(jobs[index], placed[index].devices, -1)
+                if index >= 0:
+                    runner = state[placed[index].runner]
+                    runner.take(jobs[index][runner.pool], placed[index].devices, -1)
             continue
         index = queue.pop()
         if not queue:
             queues.remove(queue)
-        runner, devices = where
-        state[runner].take(job, devices, 1)
+        number, devices = where
+        job = choice[state[number].pool]
+        state[number].take(job, devices, 1)
         if group:
-            home[group] = runner
-        placed[index] = Placed(runner, now, devices)
+            home[group, state[number].pool] = number
+        placed[index] = Placed(number, now, devices)
         heapq.heappush(ends, (now + job.seconds, index))
     return [placed[index] for index in range(len(jobs))]
 
 
-def _where(job: Job, state: list[_Runner], home: int | None) -> tuple[int, tuple[int, ...]] | None:
-    """The fullest runner with room, or the one where its locks are."""
+def _locks(choice: Choice) -> tuple[str, ...]:
+    return next(iter(choice.values())).locks
+
+
+def _where(
+    choice: Choice, state: list[_Runner], homes: Mapping[str, int], now: float
+) -> tuple[int, tuple[int, ...]] | None:
+    """The fullest runner with room; of a pool in `homes` only that one."""
     best: tuple[float, int, int, tuple[int, ...]] | None = None
-    for runner in range(len(state)) if home is None else [home]:
-        devices = state[runner].room(job)
+    for number, runner in enumerate(state):
+        if runner.ready > now or runner.pool not in choice or homes.get(runner.pool, number) != number:
+            continue
+        devices = runner.room(choice[runner.pool])
         if devices is not None:
-            key = (sum(state[runner].devices), state[runner].slots, runner, devices)
+            key = (sum(runner.devices), runner.slots, number, devices)
             best = key if best is None or key < best else best
     return (best[2], best[3]) if best else None
 
@@ -184,35 +205,67 @@ def lock_groups(locks: Iterable[tuple[str, ...]]) -> dict[str, str]:
     return group
 
 
-def end_of(jobs: Sequence[Job], placed: Sequence[Placed]) -> float:
-    return max((place.start + job.seconds for job, place in zip(jobs, placed, strict=True)), default=0.0)
+def end_of(jobs: Sequence[Choice], placed: Sequence[Placed], runners: Sequence[Pool]) -> float:
+    return max(
+        (at.start + choice[runners[at.runner].name].seconds for choice, at in zip(jobs, placed, strict=True)),
+        default=0.0,
+    )
 
 
-def schedule(jobs: Sequence[Job], runners: int, pool: Pool, least: float, enough: float = 0.0) -> list[Placed]:
+def schedule(
+    jobs: Sequence[Choice], runners: Sequence[Pool], least: float, enough: float = 0.0, wait: bool = False
+) -> list[Placed]:
     """The best of many list schedules; `least`: a lower bound; one that ends by `enough` will do."""
     chance = random.Random(0)
-    best: tuple[float, list[Placed]] | None = None
+    best: tuple[float, list[Placed], list[int]] | None = None
     everything = range(len(jobs))
-    widths = [job.width(pool) for job in jobs]
-    areas = [width * job.seconds for width, job in zip(widths, jobs, strict=True)]
+    pools = {pool.name: pool for pool in runners}
+    seconds = [min(job.seconds for job in choice.values()) for choice in jobs]
+    widths = [max(job.width(pools[name]) for name, job in choice.items() if name in pools) for choice in jobs]
+    areas = [width * each for width, each in zip(widths, seconds, strict=True)]
+    # What can go to few runners only goes first: others can take the rest.
+    scarce = [sum(pool.name in choice for pool in runners) for choice in jobs]
     keys: list[Callable[[int], tuple[float, ...]]] = [
         lambda job: (-areas[job], job),
-        lambda job: (-jobs[job].seconds, job),
-        lambda job: (-widths[job], -jobs[job].seconds, job),
+        lambda job: (-seconds[job], job),
+        lambda job: (scarce[job], -widths[job], -seconds[job], job),
     ]
-    for attempt in range(max(len(keys), min(TRIES, PLACED // max(1, len(jobs))))):
+    order: list[int] = []
+    tries = max(len(keys), min(TRIES, 10 * len(jobs), PLACED // max(1, len(jobs))))
+    for attempt in range(tries):
         if attempt < len(keys):
             order = sorted(everything, key=keys[attempt])
+        elif attempt % 4 or best is None:  # what ends last is moved to the front of the best order so far
+            order = _nudge(best, jobs, runners, chance) if best else order
         else:
             noise = (0.1, 0.3, 1.0)[attempt % 3]
-            base = areas if attempt % 2 else [job.seconds for job in jobs]
+            base = areas if attempt % 8 else seconds
             drawn = [-each * (1 + noise * chance.random()) for each in base]
-            order = sorted(everything, key=lambda job: (drawn[job], job))
-        placed = list_schedule(jobs, order, runners, pool)
-        end = end_of(jobs, placed)
-        if best is None or end < best[0]:
-            best = (end, placed)
+            order = sorted(everything, key=lambda job: (scarce[job] if attempt % 16 < 8 else 0, drawn[job], job))
+        placed = list_schedule(jobs, order, runners, wait)
+        end = end_of(jobs, placed, runners)
+        if best is None or end <= best[0]:
+            best = (end, placed, order)
         if best[0] <= max(least * CLOSE, enough):
             break
     assert best is not None
     return best[1]
+
+
+def _nudge(
+    best: tuple[float, list[Placed], list[int]], jobs: Sequence[Choice], runners: Sequence[Pool], chance: random.Random
+) -> list[int]:
+    """The best order, with a job that ends last somewhere earlier, and two others somewhere else."""
+    end, placed, order = best
+    found = list(order)
+    last = [
+        index
+        for index, (choice, at) in enumerate(zip(jobs, placed, strict=True))
+        if at.start + choice[runners[at.runner].name].seconds >= end * 0.995
+    ]
+    late = chance.choice(last)
+    found.remove(late)
+    found.insert(chance.randrange(order.index(late) + 1), late)
+    for _ in range(2):
+        found.insert(chance.randrange(len(found)), found.pop(chance.randrange(len(found))))
+    return found

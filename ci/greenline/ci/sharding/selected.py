@@ -112,4 +112,4 @@ def expand(selected: Selected, known: dict[str, list[str]]) -> Expanded:
         for file, there in known.items():
             if there and given.get(file) == len(there):
                 owned[file] = None
-    return Expanded(tests, tuple(owned))
+    return Expanded(tests, tuple(item for item in owned if "::" not in item or file_of(item) not in owned))
