@@ -197,9 +197,13 @@ def test_from_junit_to_a_revert_and_never_of_a_hotfix(repository: Repository, tm
 
 @pytest.mark.slow
 def test_a_flake_is_no_break(repository: Repository) -> None:
-    coin = "import pathlib\n\nLOG = pathlib.Path('{log}')\n\n\ndef test_coin():\n    LOG.open('a').write('x')\n    assert len(LOG.read_text()) != 1\n"
+    log = repository.root.parent / "log.txt"
+    coin = (
+        f"import pathlib\n\nLOG = pathlib.Path({str(log)!r})\n\n\n"
+        "def test_coin():\n    LOG.open('a').write('x')\n    assert len(LOG.read_text()) != 1\n"
+    )
     repository.commit(BASE)
-    repository.commit({"tests/test_coin.py": coin.format(log=repository.root.parent / "log.txt")})
+    repository.commit({"tests/test_coin.py": coin})
     done = repair(repository, "--format", "json")
     assert done.code == 0, done
     (breakage,) = report_of(done)["breakages"]  # type: ignore[misc]
