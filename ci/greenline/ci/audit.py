@@ -93,7 +93,7 @@ class Replay:
         known = self._known()
         flipped = sorted(test for test in broken if seen.get(test) == "passed")
         missed = {test: "flips with the commit's source" for test in flipped if test not in selected_there}
-        others = sorted(test for test in known if test not in seen and known[test][0] == "passed")
+        others = sorted(test for test in known if test not in selected and known[test][0] == "passed")
         sample = random.Random(commit).sample(others, min(self._sample, len(others)))
         for test, outcome in (
             outcomes(self._run(answer._replace(tests=as_tests(answer, sample), everything=None), "sample")).items()
@@ -131,7 +131,7 @@ class Replay:
         self._git("-c", "user.name=audit", "-c", "user.email=audit@localhost", "commit", "--quiet", "--no-verify",
                   "--allow-empty", "--message=tests of the next commit")  # fmt: skip
         mixed = self._git("rev-parse", "HEAD").strip()
-        whole = change._replace(tests=[test._replace(node_ids=None) for test in files])
+        whole = _just(change, [test._replace(node_ids=None) for test in files])
         seen = outcomes(self._run(whole, "new-tests"))
         selected = affected(
             self.root, Request(base=mixed, base_exact=True, head=commit), environment=self.environment

@@ -185,6 +185,9 @@ class _Writer:
         by_file: dict[str, list[str]] = {}
         for test in sorted(recorded.tests):
             by_file.setdefault(test.partition("::")[0], []).append(test)
+        left_out: dict[str, list[str]] = {}
+        for test in sorted(recorded.deselected):
+            left_out.setdefault(test.partition("::")[0], []).append(test.partition("::")[2])
         new: dict[str, int] = {}
         dead, seen = BitMap(), BitMap()
         for path, tests in by_file.items():
