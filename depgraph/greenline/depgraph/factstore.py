@@ -1,23 +1,19 @@
-"""What the scanner found, by git blob id, kept between runs in a few immutable packs.
+"""What the scanner found, by git blob id, kept between runs (:mod:`.packs`).
 
-A pack is one cache file with a marshalled dict: blob id → fields of :class:`.scan.Facts`. Packs are only added
-and, when a snapshot is built, merged into one. Files of different kinds with the same bytes cannot collide: the ids
-of all but plain Python files have a prefix.
+Files of different kinds with the same bytes cannot collide: the ids of all but plain Python files have a prefix.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, cast
 
-from greenline.depgraph import cachefile
 from greenline.depgraph.embedded import python_of
+from greenline.depgraph.packs import Packs
 from greenline.depgraph.scan import Facts, scan
 
 DOCTESTS, UNREADABLE = 128, 256
 """Bits of Facts.flags, besides the scanner's own: the file holds a ``>>>``; nobody knows what is in it."""
-PACKS = 6  # how many packs may lie in the folder
 
 
 class Job(NamedTuple):
@@ -41,22 +37,12 @@ class FactStore:
     """Facts of many file versions, from the packs or by scanning."""
 
     def __init__(self, folder: str) -> None:
-        self._folder = folder
-        self._known: dict[str, tuple[object, ...]] = {}
-        self._packs: list[str] | None = None
+        self._packs = Packs(folder, "facts")
+        self._known = self._packs.known
 
     def load_packs(self) -> None:
-        """Read every pack. Worth it for many jobs; a few are scanned faster than that."""
-        if self._packs is None:
-            self._packs = []
-            for path in cachefile.files(self._folder, "facts"):
-                file = cachefile.read(path)
-                try:
-                    if file is not None:
-                        self._known |= cast("dict[str, tuple[object, ...]]", file.load("facts"))
-                        self._packs.append(path)
-                except (cachefile.Corrupted, ValueError, EOFError, TypeError):
-                    cachefile.remove(path)
+        """Read what is kept. Worth it for many jobs; a few are scanned faster than that."""
+        self._packs.load()
 
     def facts(self, jobs: Sequence[Job], read: Reader) -> list[Facts]:
         """The facts of each job, in order. A file that cannot be read counts as broken, never as empty."""
@@ -73,19 +59,9 @@ class FactStore:
 
     def save(self, jobs: Iterable[Job], merge: bool) -> None:
         """Keep the facts of these jobs in a new pack; ``merge`` lets it replace all packs that were read."""
-        fields = {job.key: self._known[job.key] for job in jobs}
-        fields = {key: facts for key, facts in fields.items() if not cast(int, facts[-1]) & UNREADABLE}
-        if not fields:
-            return
-        import marshal
-
-        data = marshal.dumps(fields)
-        path = cachefile.name(self._folder, "facts", hashlib.sha1(data).hexdigest())
-        if cachefile.write(path, {"facts": data}):
-            for old in self._packs or () if merge else ():
-                if old != path:
-                    cachefile.remove(old)
-            cachefile.prune(self._folder, "facts", keep=PACKS)
+        keys = {job.key: None for job in jobs}
+        readable = [key for key in keys if not cast(int, self._known[key][-1]) & UNREADABLE]
+        self._packs.save(readable, merge)
 
 
 def scan_version(data: bytes | None, path: str) -> Facts:

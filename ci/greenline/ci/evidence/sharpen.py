@@ -177,6 +177,34 @@ def _reason(known: Known, entries: Mapping[str, Entry], affected: set[str]) -> s
     return ""
 
 
+class Verdict(NamedTuple):
+    """What evidence says of one test: ``affected`` is None where it has no record that holds, and ``why`` says so."""
+
+    name: str
+    affected: bool | None
+    why: str
+
+
+def verdicts(
+    opened: Opened, config: Config, path: str, name: str = "", environment: Mapping[str, str] = os.environ
+) -> list[Verdict]:
+    """What evidence says of a file's tests, or of those that ``name`` stands for; [] where it does not know them."""
+    found = []
+    for known in known_suites(opened, config, [], environment):
+        for test, entry in known.evidence.entries(path).items():
+            if name and not is_named(test, (name,)):
+                continue
+            hit = why(known, entry)
+            if not BitMap(entry.numbers) & known.holds:
+                reason = (
+                    f"it {entry.outcome}" if entry.outcome != "passed" else "what it ran changed since it was recorded"
+                )
+                found.append(Verdict(test, None, reason))
+            else:
+                found.append(Verdict(test, hit is not None, hit.why if hit else "it ran nothing that changed"))
+    return found
+
+
 def why(known: Known, entry: Entry) -> Hit | None:
     """The first hit of one test's records."""
     numbers = BitMap(entry.numbers) & known.holds

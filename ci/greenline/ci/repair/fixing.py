@@ -17,10 +17,10 @@ from greenline.rules.fixes.apply import apply_all
 
 
 class Cause(NamedTuple):
-    """Why main broke, as far as the code tells: ``sentence``, and the commits on both sides of the conflict."""
+    """Why main broke, as far as the code tells: ``sentence``, and both sides of the conflict: (commit, title)."""
 
     sentence: str = ""
-    commits: tuple[str, ...] = ()
+    commits: tuple[tuple[str, str], ...] = ()
 
 
 class Fixed(NamedTuple):
@@ -49,7 +49,7 @@ def fix(workspace: Workspace, config: Config, checkouts: Checkouts, breakage: Br
     conflicts = find_conflicts(here, config, *sides)
     if not conflicts:
         return Fixed(None, Cause())
-    cause = _cause(conflicts)
+    cause = _cause(here, conflicts)
     checkout.go(culprit.commit)
     fixes = [conflict.fix for conflict in conflicts if conflict.fix]
     sources = {path: data for path in _python(checkout) if (data := here.read(path)) is not None}
@@ -88,10 +88,11 @@ def _sides(
     return good, parent, checkout.repo.head.commit.hexsha
 
 
-def _cause(conflicts: list[Conflict]) -> Cause:
+def _cause(workspace: Workspace, conflicts: list[Conflict]) -> Cause:
     first = next((conflict for conflict in conflicts if conflict.fix), conflicts[0])
-    commits = tuple(dict.fromkeys(place.commit for place in (first.ours, first.theirs) if place.commit))
-    return Cause(first.finding.message, commits)
+    commits = dict.fromkeys(place.commit for place in (first.ours, first.theirs) if place.commit)
+    titles = [(commit, workspace.git("log", "-1", "--format=%s", commit).strip()) for commit in commits]
+    return Cause(first.finding.message, tuple(titles))
 
 
 def _python(checkout: Checkout) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 
 from greenline.ci.selection.found import Found
@@ -9,6 +10,7 @@ from greenline.depgraph.blocks import Delta, closure
 from greenline.depgraph.fixtures import FileFixtures, read_fixtures, requesters
 from greenline.depgraph.graph import Graph
 from greenline.depgraph.linking import TEST
+from greenline.depgraph.packs import Packs
 from greenline.depgraph.parallel import map_shares
 from greenline.depgraph.resolve import Resolver, absolute
 
@@ -66,12 +68,11 @@ def add_requesters(found: Found, path: str, changed: set[str], before: FileFixtu
         reached |= set(graph.with_flag(TEST))
     sources = {graph.path(node): found.opened.read_head(graph.path(node)) or b"" for node in sorted(reached)}
     tests = {graph.path(node) for node in reached if graph.flags(node) & TEST}
-    files = {other: _fixtures_of(found, other, data) for other, data in sources.items() if other not in tests}
     for test in tests:
         for conftest in graph.suites.conftest_chain(test, lambda other: graph.node(other) >= 0):
-            if conftest not in files:
-                files[conftest] = _fixtures_of(found, conftest, found.opened.read_head(conftest) or b"")
-    files |= _fixtures_of_all(found, {test: sources[test] for test in tests if test in sources})
+            if conftest not in sources:
+                sources[conftest] = found.opened.read_head(conftest) or b""
+    files = _fixtures_of_all(found, sources)
     plugins = sorted(
         {plugin for file, facts in files.items() for name in facts.plugins if (plugin := imported(file, name))}
     )
@@ -103,12 +104,31 @@ def _importer_of(graph: Graph) -> Callable[[str, str], str | None]:
 
 
 def _fixtures_of(found: Found, path: str, source: bytes) -> FileFixtures:
+    return read_fixtures(source, *_names_of_tests(found, path))
+
+
+def _names_of_tests(found: Found, path: str) -> tuple[tuple[str, ...], ...]:
     suite = found.graph.suites.suite_of(path)
-    return read_fixtures(source, *((suite.python_functions, suite.python_classes) if suite else ()))
+    return (suite.python_functions, suite.python_classes) if suite else ()
 
 
 def _fixtures_of_all(found: Found, sources: dict[str, bytes]) -> dict[str, FileFixtures]:
-    """The facts of many files. All are read: a test may use a fixture whose name it does not spell."""
-    paths = sorted(sources)
-    plain = map_shares(lambda share: [_fixtures_of(found, path, sources[path]).to_tuples() for path in share], paths)
-    return {path: FileFixtures.from_tuples(facts) for path, facts in zip(paths, plain, strict=True)}
+    """The facts of many files, kept by their content. All are read: a test may use a fixture that it does not spell."""
+    packs = Packs(found.opened.workspace.cache, "fixtures")
+    if len(sources) > FEW:
+        packs.load()
+    keys = {path: _key(source, _names_of_tests(found, path)) for path, source in sources.items()}
+    new = sorted({key: path for path, key in keys.items() if key not in packs.known}.items(), key=lambda item: item[1])
+    read = map_shares(lambda share: [_fixtures_of(found, path, sources[path]).to_tuples() for _, path in share], new)
+    packs.known.update((key, facts) for (key, _), facts in zip(new, read, strict=True))
+    if len(new) > FEW:
+        packs.save(dict.fromkeys(keys.values()), merge=False)
+    return {path: FileFixtures.from_tuples(packs.known[key]) for path, key in keys.items()}
+
+
+FEW = 20
+"""Files that are faster read anew than kept."""
+
+
+def _key(source: bytes, names: tuple[tuple[str, ...], ...]) -> str:
+    return hashlib.sha1(repr(names).encode() + b"\0" + source).hexdigest()

@@ -59,7 +59,8 @@ def counts(
         solved = _solve(kinds, in_time, None, target) or _solve(kinds, pools, None, None)
     else:
         solved = _grow(kinds, pools, shards or 1)
-    return {name: count for name, count in solved.runners.items() if count} if solved else {}
+    found = {name: count for name, count in solved.runners.items() if count} if solved else {}
+    return _everywhere(kinds, pools, found)
 
 
 def _kinds(units: Sequence[Unit], choices: Choices) -> dict[_Kind, float]:
@@ -79,13 +80,18 @@ def _pools(choices: Choices, runners: Mapping[str, int]) -> list[Pool]:
     return [pool for pool in named.values() if runners.get(pool.name)]
 
 
+def _everywhere(kinds: Mapping[_Kind, float], pools: Sequence[Pool], runners: dict[str, int]) -> dict[str, int]:
+    """These runners, and one for each kind of tests that has none, of its cheapest pool."""
+    prices = {pool.name: pool.price for pool in pools}
+    for kind in sorted(kinds, key=lambda kind: (len(kind.pools), kind)):
+        if not any(runners.get(name) for name in kind.pools):
+            runners[min(kind.pools, key=lambda name: (prices[name], name))] = 1
+    return runners
+
+
 def _grow(kinds: Mapping[_Kind, float], pools: Sequence[Pool], shards: int) -> _Solved | None:
     """One runner for each kind of tests; then one more where T falls most, the cheaper if equal."""
-    runners: dict[str, int] = {}
-    for kind in sorted(kinds, key=lambda kind: (len(kind.pools), kind)):
-        if not any(name in runners for name in kind.pools):
-            prices = {pool.name: pool.price for pool in pools}
-            runners[min(kind.pools, key=lambda name: (prices[name], name))] = 1
+    runners = _everywhere(kinds, pools, {})
     solved = _solve(kinds, pools, runners, None)
     while sum(runners.values()) < shards and solved is not None:
         tried = []
@@ -126,7 +132,8 @@ def _solve(
         for name, ratio in zip(kind.pools, kind.ratios, strict=True):
             if name in names:
                 parts.append(solver.addVariable(lb=0.0, ub=1.0))
-                work[name].append(kinds[kind] * ratio * parts[-1])
+                if kinds[kind] * ratio > 1e-6:  # less is nothing, also to the solver
+                    work[name].append(kinds[kind] * ratio * parts[-1])
         solver.addConstr(sum(parts) == 1)
     for pool in working:
         if not work[pool.name]:

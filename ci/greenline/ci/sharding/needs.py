@@ -30,7 +30,7 @@ class Needs(NamedTuple):
 
     @property
     def gpu(self) -> bool:
-        return self.gpus > 0 or self.gpu_memory > 0
+        return self.gpus > 0 or self.gpu_memory > 0 or bool(self.gpu_kinds)
 
 
 NOTHING = Needs()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import heapq
 import math
+import random
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
@@ -23,7 +24,9 @@ CLOSE = 1.004
 """Makespan ÷ bound that is not worth more splitting."""
 LADDER = ((1.0, 1.0), (3 / 4, 1 / 2), (1 / 2, 1 / 4), (1 / 4, 1 / 8), (1 / 10, 1 / 20), (1 / 30, 1 / 60), (0.0, 0.0))
 """Files longer than this share of the bound are cut into pieces of at most that share."""
-SMALL = 18
+KICKS = 80
+"""Random restarts of the levelling while a placement is not close."""
+SMALL = 14
 """Atoms up to which every placement is considered."""
 
 
@@ -54,23 +57,26 @@ def bound(files: Files, runners: int, cost: float = 0.0) -> float:
 def pack(files: Files, runners: int, cost: float = 0.0) -> Bins:
     """A placement on `runners` runners, close to the bound with as few files split as that takes."""
     least = bound(files, runners, cost)
-    best: tuple[float, Bins] | None = None
+    tried: list[tuple[float, Bins]] = []
     before = -1
     for longest, size in LADDER:
         pieces = cut(files, longest * least, size * least, cost)
         if len(pieces) == before:
             continue
         before = len(pieces)
-        bins = _improve(files, _longest_first(pieces, runners, cost), least, cost)
-        end = makespan(files, bins, cost)
-        if best is None or end < best[0] * 0.9999:
-            best = (end, bins)
+        bins = _level(files, [_merge(each) for each in _longest_first(pieces, runners, cost)], least, cost)
+        tried.append((makespan(files, bins, cost), bins))
+        if tried[-1][0] <= least * CLOSE:
+            break
+    tried.sort(key=lambda each: each[0])  # stable: of equal ones that with fewer files split
+    best = tried[0]
+    for _, bins in tried[:3] if runners > 1 else ():
         if best[0] <= least * CLOSE:
             break
-    assert best is not None
+        kicked = _kick(files, bins, least, cost)
+        best = min(best, (makespan(files, kicked, cost), kicked), key=lambda each: each[0])
     if best[0] > least * (1 + 1e-9) and sum(map(len, files)) <= SMALL:
-        better = search(files, runners, cost, best[0] * (1 - 1e-9))
-        best = (0, better) if better else best
+        return search(files, runners, cost, best[0] * (1 - 1e-9)) or best[1]
     return best[1]
 
 
@@ -117,14 +123,31 @@ def _longest_first(pieces: Sequence[Piece], runners: int, cost: float) -> list[l
     return bins
 
 
-def _improve(files: Files, bins: list[list[Piece]], least: float, cost: float) -> Bins:
+def _kick(files: Files, best: Bins, least: float, cost: float) -> Bins:
+    """Some random moves, then level again; as often as it takes to come close, or :data:`KICKS` times."""
+    end = makespan(files, best, cost)
+    chance = random.Random(0)
+    for _ in range(KICKS):
+        if end <= least * CLOSE:
+            break
+        content = [{file: list(places) for file, places in each.items()} for each in best]
+        full = max(range(len(content)), key=lambda place: load_of(files, content[place], cost))
+        for source in (full, chance.randrange(len(content)), chance.randrange(len(content))):
+            other = chance.randrange(len(content))
+            if other != source and content[source]:
+                _apply(content[source], content[other], (chance.choice(sorted(content[source])), None, None))
+        content = _level(files, content, least, cost)
+        if (after := makespan(files, content, cost)) <= end:
+            best, end = content, after
+    return best
+
+
+def _level(files: Files, content: Bins, least: float, cost: float) -> Bins:
     """Level the fullest runner against the others until nothing helps."""
-    content = [_merge(pieces) for pieces in bins]
     loads = [load_of(files, each, cost) for each in content]
     weights = [_weights(files, each, cost) for each in content]
-    order = range(len(content))
     for _ in range(400):
-        full = max(order, key=lambda place: (loads[place], -place))
+        full = max(range(len(content)), key=lambda place: (loads[place], -place))
         if loads[full] <= least * 1.0005:
             break
         found = _step(files, content, weights, loads, full, cost)
@@ -219,7 +242,7 @@ def _apply(full: dict[int, list[int]], other: dict[int, list[int]], step: _Step)
         full[back] = sorted([*full.get(back, ()), *other.pop(back)])
 
 
-def search(files: Files, runners: int, cost: float, below: float, nodes: int = 60_000) -> Bins | None:
+def search(files: Files, runners: int, cost: float, below: float, nodes: int = 20_000) -> Bins | None:
     """The best placement that ends before `below`, or None; depth first over all, as far as `nodes` steps go."""
     atoms = sorted(
         ((seconds, file, place) for file, each in enumerate(files) for place, seconds in enumerate(each)),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from greenline.ci.sharding import mixed, pack, placing
 from greenline.ci.sharding.needs import NOTHING, Needs, function_of
 from greenline.ci.sharding.placing import ROUNDING, Part, Runners
 from greenline.ci.sharding.plan_file import Blocking, Bounds, Plan, PlannedAtom, Pool, Shard
-from greenline.ci.sharding.pools import choices_of, default_pools, islands
+from greenline.ci.sharding.pools import choices_of, default_pools, islands, locked_together
 from greenline.ci.sharding.schedule import job_of, lock_groups
 from greenline.ci.sharding.sticky import keep
 from greenline.ci.sharding.units import Unit
@@ -62,8 +62,9 @@ def make_plan(
     """
     told = list(warnings)
     pools = default_pools(units, configured, told)
-    own = _islands(units, pools)
-    _tell_split_locks(own, told)
+    choices = choices_of(units, pools)
+    own = _islands(units, pools, choices)
+    _tell_split_locks(units, choices, told)
     if wanted.target is not None:
         shares = [share for island in own for share in _in_time(island, wanted.target, cost)]
     else:
@@ -102,8 +103,7 @@ def make_plan(
 # -- how many runners ----------------------------------------------------------------------------------------
 
 
-def _islands(units: Sequence[Unit], pools: Sequence[Pool]) -> list[_Island]:
-    choices = choices_of(units, pools)
+def _islands(units: Sequence[Unit], pools: Sequence[Pool], choices: Mapping[Needs, list[Pool]]) -> list[_Island]:
     found = []
     for group in islands(choices.values()):
         own = {needs: each for needs, each in choices.items() if each[0] in group}
@@ -293,15 +293,16 @@ def _blocking(shares: Sequence[_Share], cost: float, target: float | None, makes
     return tuple(sorted(found, key=lambda each: (-each.seconds, each.tests))[:MOST_BLOCKING])
 
 
-def _tell_split_locks(islands: Sequence[_Island], warnings: list[str]) -> None:
-    homes: dict[str, set[str]] = {}
-    for island in islands:
-        for lock in lock_groups(needs.locks for needs in island.choices):
-            homes.setdefault(lock, set()).add(" or ".join(pool.name for pool in island.pools))
-    for lock, names in sorted(homes.items()):
-        if len(names) > 1:
-            where = " and ".join(sorted(names))
-            warnings.append(f"tests on {where} runners share the lock {lock!r}: it does not hold between these")
+def _tell_split_locks(units: Sequence[Unit], choices: Mapping[Needs, Sequence[Pool]], warnings: list[str]) -> None:
+    for members in locked_together(choices):
+        where = sorted({pool.name for needs in members for pool in choices[needs]})
+        if len(where) > 1:
+            locks = ", ".join(sorted({lock for needs in members for lock in needs.locks}))
+            tests = next(unit.tests[0] for unit in units if unit.needs == members[0])
+            warnings.append(
+                f"no one pool can run all that shares the lock {locks} ({tests} …): between runners of"
+                f" {' and '.join(where)} it does not hold"
+            )
 
 
 # -- the shards ----------------------------------------------------------------------------------------------

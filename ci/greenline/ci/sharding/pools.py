@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from greenline.ci.sharding.needs import NOTHING, Needs
 from greenline.ci.sharding.plan_file import Pool
-from greenline.ci.sharding.schedule import fits
+from greenline.ci.sharding.schedule import fits, lock_groups
 from greenline.ci.sharding.units import Unit
 from greenline.depgraph.errors import GreenlineError
 
@@ -42,12 +42,27 @@ def eligible(needs: Needs, pools: Sequence[Pool]) -> list[Pool]:
 
 
 def choices_of(units: Sequence[Unit], pools: Sequence[Pool]) -> dict[Needs, list[Pool]]:
-    """The pools that can run what needs so much. Raises GreenlineError for an atom that no pool can run."""
+    """The pools that can run what needs so much; for all that shares a lock, one. Raises GreenlineError for none."""
     choices: dict[Needs, list[Pool]] = {}
     for unit in units:
         if unit.needs not in choices:
             choices[unit.needs] = eligible(unit.needs, pools) or _nowhere(unit, pools)
+    for members in locked_together(choices):
+        common = [pool for pool in choices[members[0]] if all(pool in choices[needs] for needs in members)]
+        if common:  # what shares a lock runs on one runner
+            cheapest = min(common, key=lambda pool: (pool.price, pool.name))
+            choices.update({needs: [cheapest] for needs in members})
     return choices
+
+
+def locked_together(choices: Iterable[Needs]) -> list[list[Needs]]:
+    """Needs that locks tie together."""
+    groups = lock_groups(needs.locks for needs in choices)
+    found: dict[str, list[Needs]] = {}
+    for needs in choices if groups else ():
+        for root in {groups[lock] for lock in needs.locks if lock in groups}:
+            found.setdefault(root, []).append(needs)
+    return list(found.values())
 
 
 def islands(choices: Iterable[Sequence[Pool]]) -> list[list[Pool]]:

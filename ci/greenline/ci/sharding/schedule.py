@@ -57,6 +57,8 @@ def job_of(seconds: float, needs: Needs, pool: Pool) -> Job:
     if needs is NOTHING:
         return Job(seconds)
     part = needs.gpus if needs.gpus < 1 else 0.0
+    if needs.gpu_kinds and not needs.gpus and not needs.gpu_memory:
+        part = 1.0
     if needs.gpus < 1 and needs.gpu_memory:
         part = max(part, needs.gpu_memory / pool.gpu_memory if pool.gpu_memory else 1.0)
     whole = int(needs.gpus) if needs.gpus >= 1 else 1 if part > 1 - 1e-9 else 0
@@ -125,7 +127,7 @@ def list_schedule(jobs: Sequence[Choice], order: Sequence[int], runners: Sequenc
     """Start times when jobs start in this order as soon as they fit.
 
     `runners`: the pool of each; `wait`: a runner starts after its pool's wait, not at 0. Jobs with a common lock,
-    unless it is local to a runner, all run where the first of them runs.
+    unless it is local to a runner, all run where the first of them runs, in each pool.
     """
     alike: dict[tuple[object, ...], list[int]] = {}  # jobs with the same needs fit alike: only the first is asked
     rank = {index: place for place, index in enumerate(order)}
@@ -134,7 +136,7 @@ def list_schedule(jobs: Sequence[Choice], order: Sequence[int], runners: Sequenc
     queues = list(alike.values())
     state = [_Runner(pool, pool.wait if wait else 0.0) for pool in runners]
     groups = lock_groups(_locks(choice) for choice in jobs)
-    home: dict[str, int] = {}
+    home: dict[tuple[str, str], int] = {}  # group of locks and pool → runner
     placed: dict[int, Placed] = {}
     ends: list[tuple[float, int]] = [(runner.ready, -1) for runner in state if runner.ready]
     heapq.heapify(ends)
@@ -144,7 +146,7 @@ def list_schedule(jobs: Sequence[Choice], order: Sequence[int], runners: Sequenc
         for queue in queues:
             choice = jobs[queue[-1]]
             group = next((groups[lock] for lock in _locks(choice) if lock in groups), "")
-            where = _where(choice, state, home.get(group), now)
+            where = _where(choice, state, {pool: home[group, pool] for pool in choice if (group, pool) in home}, now)
             if where is not None:
                 break
         else:
@@ -164,7 +166,7 @@ def list_schedule(jobs: Sequence[Choice], order: Sequence[int], runners: Sequenc
         job = choice[state[number].pool]
         state[number].take(job, devices, 1)
         if group:
-            home[group] = number
+            home[group, state[number].pool] = number
         placed[index] = Placed(number, now, devices)
         heapq.heappush(ends, (now + job.seconds, index))
     return [placed[index] for index in range(len(jobs))]
@@ -174,12 +176,13 @@ def _locks(choice: Choice) -> tuple[str, ...]:
     return next(iter(choice.values())).locks
 
 
-def _where(choice: Choice, state: list[_Runner], home: int | None, now: float) -> tuple[int, tuple[int, ...]] | None:
-    """The fullest runner with room, or the one where its locks are."""
+def _where(
+    choice: Choice, state: list[_Runner], homes: Mapping[str, int], now: float
+) -> tuple[int, tuple[int, ...]] | None:
+    """The fullest runner with room; of a pool in `homes` only that one."""
     best: tuple[float, int, int, tuple[int, ...]] | None = None
-    for number in range(len(state)) if home is None else [home]:
-        runner = state[number]
-        if runner.ready > now or runner.pool not in choice:
+    for number, runner in enumerate(state):
+        if runner.ready > now or runner.pool not in choice or homes.get(runner.pool, number) != number:
             continue
         devices = runner.room(choice[runner.pool])
         if devices is not None:
@@ -228,7 +231,7 @@ def schedule(
         lambda job: (scarce[job], -widths[job], -seconds[job], job),
     ]
     order: list[int] = []
-    tries = max(len(keys), min(TRIES, PLACED // max(1, len(jobs))))
+    tries = max(len(keys), min(TRIES, 10 * len(jobs), PLACED // max(1, len(jobs))))
     for attempt in range(tries):
         if attempt < len(keys):
             order = sorted(everything, key=keys[attempt])

@@ -45,17 +45,17 @@ def keep(units: Sequence[Unit], pool: Pool, fresh: Runners, previous: Plan, cost
         place = own if fits and own is not None else emptiest
         bins[place].append(index)
         loads[place] += units[index].on(pool.name)
-    return _repair(units, pool, bins, least, cost) or fresh
+    return _repair(units, pool, bins, max(least * ENOUGH, placing.end_of(fresh)), cost) or fresh
 
 
-def _repair(units: Sequence[Unit], pool: Pool, bins: list[list[int]], least: float, cost: float) -> Runners | None:
-    """Move single atoms off the fullest runner until it is good enough; None when that does not work."""
+def _repair(units: Sequence[Unit], pool: Pool, bins: list[list[int]], enough: float, cost: float) -> Runners | None:
+    """Move single atoms off the fullest runner until all end by `enough`; None when that does not work."""
     members = [frozenset(index for index in each) for each in bins]
     for _ in range(len(units)):
         runners = [_parts(units, pool, sorted(each), cost) for each in members]
         loads = [placing.end_of([parts]) for parts in runners]
         full = max(range(len(loads)), key=lambda place: (loads[place], -place))
-        if loads[full] <= least * ENOUGH:
+        if loads[full] <= enough * placing.ROUNDING:
             return runners
         empty = min(range(len(loads)), key=lambda place: (loads[place], place))
         gap = loads[full] - loads[empty]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from greenline.depgraph.blocks import leaf, same
-from greenline.rules.conflicts.infer import Scope, World
+from greenline.rules.conflicts.infer import UNKNOWN, Scope, Value, World
 from greenline.rules.conflicts.merge import Merge
 from greenline.rules.conflicts.modules import Function
 from greenline.rules.conflicts.report import Found
@@ -132,8 +132,10 @@ def _registration(world: World, path: str, node: ast.expr, function: str) -> Ite
     registers = "register" in name
     if not registers and not (name in _ROUTES and isinstance(node.func, ast.Attribute)):
         return
+    scope = Scope(world, path)
+    function_there = _origin(scope, node.func)
     target = node.func.value if isinstance(node.func, ast.Attribute) else node.func
-    owner = Scope(world, path).evaluate(target)
+    owner = function_there if function_there.path else _origin(scope, target)
     where = f"{owner.path}:{owner.name}" if owner.path else f"{path}:{ast.unparse(target)}"
     constants = [one.value for one in node.args[:1] if isinstance(one, ast.Constant)]
     methods = sorted(ast.unparse(one.value) for one in node.keywords if one.arg in ("methods", "method"))
@@ -142,6 +144,16 @@ def _registration(world: World, path: str, node: ast.expr, function: str) -> Ite
         yield Claim(("registration", where, name, repr(constants[0]), *methods), words, path, node)
     elif function and not registers:
         yield Claim(("registration", where, name, function), f"{function} in {ast.unparse(node.func)}()", path, node)
+
+
+def _origin(scope: Scope, node: ast.expr) -> Value:
+    """The definition or variable that an expression names, whatever type it has."""
+    if isinstance(node, ast.Name):
+        return scope.name(node.id)
+    if isinstance(node, ast.Attribute):
+        base = scope.evaluate(node.value)
+        return scope.world.attribute(base, node.attr) if base.kind == "module" else UNKNOWN
+    return UNKNOWN
 
 
 def _module_and_package(merge: Merge) -> list[Found]:

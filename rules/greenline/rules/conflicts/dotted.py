@@ -21,7 +21,8 @@ def resolve_dotted(world: World, text: str, importer: str) -> Value:
         if files:
             value = Value("module", files[0], ".".join(parts[:count]))
             for name in parts[count:]:
-                value = world.attribute(value, name)
+                if value.kind != "missing":
+                    value = world.attribute(value, name)
             return value
     if world.tree.is_package(text, importer):
         return Value("module", "", text)

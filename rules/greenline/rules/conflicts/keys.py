@@ -15,7 +15,10 @@ from greenline.rules.fixes.fix import Fix
 
 _DATA = (".yaml", ".yml", ".toml", ".json", ".ini", ".cfg", ".env")
 _KEY = re.compile(r"""^\s*(?:-\s+)?["']?([A-Za-z_][\w.-]*)["']?\s*[:=]\s*(.*?),?\s*$""", re.MULTILINE)
-_OPTIONS = frozenset(("option", "add_argument", "addoption", "add_option"))
+_IN_DICT = re.compile(r"""["']([\w.-]{3,})["']\s*:\s*([^,}\n]*)""")
+_OPTION = re.compile(
+    r"""(?:option|add_argument|addoption|add_option)\(\s*(?:["'][^"']*["'],\s*)*["'](--[\w-]+)["'](.*)"""
+)
 
 
 def dead_keys(merge: Merge) -> list[Found]:
@@ -52,19 +55,11 @@ def _keys(world: World, path: str) -> dict[str, tuple[int, str]]:
     if path.endswith(_DATA):
         text = data.decode("utf-8", "replace")
         return {match[1]: (text.count("\n", 0, match.start(1)) + 1, match[2]) for match in _KEY.finditer(text)}
-    module = world.tree.module(path)
-    found: dict[str, tuple[int, str]] = {}
-    for node in ast.walk(module.tree) if module else ():
-        if isinstance(node, ast.Call) and leaf(node.func) in _OPTIONS:
-            rest = "".join(ast.unparse(one) for one in node.keywords)
-            for one in node.args:
-                if isinstance(one, ast.Constant) and isinstance(one.value, str) and one.value.startswith("--"):
-                    found[one.value] = (one.lineno, rest)
-        elif isinstance(node, ast.Dict):
-            for key, value in zip(node.keys, node.values, strict=True):
-                if isinstance(key, ast.Constant) and isinstance(key.value, str) and len(key.value) > 2:
-                    found[key.value] = (key.lineno, ast.unparse(value))
-    return found
+    if not path.endswith(".py"):
+        return {}
+    text = data.decode("utf-8", "replace")
+    matches = [*_IN_DICT.finditer(text), *_OPTION.finditer(text)]
+    return {match[1]: (text.count("\n", 0, match.start(1)) + 1, match[2]) for match in matches}
 
 
 def _is_said(world: World, key: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable
 
 from greenline.rules.conflicts.dotted import resolve_dotted
@@ -124,8 +125,11 @@ def _module(merge: Merge, problem: Problem) -> Found:
     return Found(problem, 3, "deleted", f"module {problem.subject} is gone", None)
 
 
-def _call(merge: Merge, problem: Problem) -> Found:
+def _call(merge: Merge, problem: Problem) -> Found | None:
     """A call that does not fit the signature any more."""
+    old, new = (definition(world, *problem.target) for world in (merge.base, merge.merged))
+    if old and new and _decorators(old.node) != _decorators(new.node):
+        return None  # a decorator may give it another signature
     kind, name = problem.detail
     what = problem.subject
     at = (problem.path, problem.line, problem.column)
@@ -150,6 +154,10 @@ def _call(merge: Merge, problem: Problem) -> Found:
             fix = Fix("add-keywords", 6, *at, problem.subject.rpartition(".")[2], ",".join(wanted), str(count))
             return Found(problem, 6, "keyword-only", f"{what}() takes {', '.join(wanted)} by keyword only", fix)
     return Found(problem, 5, "parameter", f"{what}() takes only {name} positional arguments now", None)
+
+
+def _decorators(node: ast.AST) -> list[str]:
+    return [ast.dump(one) for one in getattr(node, "decorator_list", [])]
 
 
 def _signatures(merge: Merge, problem: Problem) -> tuple[Signature | None, Signature | None]:
@@ -214,10 +222,42 @@ def _property(merge: Merge, problem: Problem) -> Found:
 
 
 def _key(merge: Merge, problem: Problem) -> Found:
+    """A key of a dict literal; where another has come with the same value, it was renamed."""
+    path, name = problem.target
+    owner = name.partition("[")[0]
+    tables = [
+        getattr(one.node, "value", None)
+        for world in (merge.base, merge.merged)
+        if (one := definition(world, path, owner))
+    ]
+    entries = [
+        {
+            key.value: ast.dump(value)
+            for key, value in zip(table.keys, table.values, strict=True)
+            if isinstance(key, ast.Constant)
+        }
+        for table in tables
+        if isinstance(table, ast.Dict)
+    ]
+    node = problem.node
+    if len(entries) == 2 and isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+        before, after = entries
+        old = node.slice.value
+        new = [key for key, value in after.items() if key not in before and value == before.get(old)]
+        if len(new) == 1:
+            fix = Fix("string", 27, problem.path, node.slice.lineno, node.slice.col_offset, str(old), str(new[0]))
+            return Found(problem, 27, "config-key", f"the key {old} of {owner} is now {new[0]}", fix)
     return Found(problem, 27, "config-key", f"{problem.subject} is gone", None)
 
 
-def _abstract(merge: Merge, problem: Problem) -> Found:
+def _abstract(merge: Merge, problem: Problem) -> Found | None:
+    """A class that cannot be instantiated any more; none that only others derive from."""
+    name = problem.subject
+    lines = [line.strip() for line in merge.merged.tree.grep_lines(rf"\b{name}\b")]
+    derived = any(re.match(rf"class \w+\(.*\b{name}\b", line) for line in lines)
+    made = any(re.search(rf"\b{name}\(", line) and not line.startswith("class ") for line in lines)
+    if derived and not made:
+        return None
     return Found(
         problem, 8, "abstract", f"{problem.subject} does not implement {problem.target[1]}, now abstract", None
     )
@@ -253,21 +293,17 @@ def _orphan(merge: Merge, problem: Problem) -> Found | None:
 
 
 def _is_called_on_any(merge: Merge, method: str, apart: str) -> bool:
-    """Whether a changed file calls a method on ``self`` or on what it was given, so that overrides are meant as well."""
+    """Whether a changed file calls a method on ``self`` or on what it was given: overrides are meant as well."""
     for path in sorted(differing(merge.base.tree, merge.merged.tree) - {apart}):
         module = merge.merged.tree.module(path)
         for function in ast.walk(module.tree) if module else ():
             if isinstance(function, Function):
                 given = {one.arg for one in ast.walk(function.args) if isinstance(one, ast.arg)}
-                given |= {
-                    one.target.id
-                    for one in ast.walk(function)
-                    if isinstance(one, ast.For) and isinstance(one.target, ast.Name)
-                }
-                for node in ast.walk(function):
-                    if isinstance(node, ast.Attribute) and node.attr == method and isinstance(node.value, ast.Name):
-                        if node.value.id in given:
-                            return True
+                loops = (one.target for one in ast.walk(function) if isinstance(one, ast.For))
+                given |= {one.id for one in loops if isinstance(one, ast.Name)}
+                uses = (one for one in ast.walk(function) if isinstance(one, ast.Attribute) and one.attr == method)
+                if any(isinstance(one.value, ast.Name) and one.value.id in given for one in uses):
+                    return True
     return False
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from greenline.depgraph.blocks import leaf
 from greenline.rules.conflicts.infer import Scope, Value, World
-from greenline.rules.conflicts.modules import Module
+from greenline.rules.conflicts.modules import Module, members
 from greenline.rules.conflicts.uses import Problem
 
 Elements = tuple[object, ...]
@@ -71,7 +71,7 @@ def enum_members(world: World, owner: Value) -> Elements | None:
     if not isinstance(owner.node, ast.ClassDef):
         return None
     found = []
-    for name, bound in world.members(owner.node).names.items():
+    for name, bound in members(owner.node).names.items():
         if bound[-1].kind == "value" and not name.startswith("_") and isinstance(bound[-1].node, ast.Assign):
             found.append(name)
     return tuple(found)

@@ -68,19 +68,19 @@ _NOT_RUN = frozenset(("skip", "skipif", "skipIf", "skipUnless", "xfail", "expect
 _PLATFORM = frozenset(("platform", "version_info", "PY2", "PY3", "TYPE_CHECKING", "implementation"))
 
 
-def read_uses(world: World, path: str) -> tuple[list[Problem], list[Fact]]:
-    """Everything that fails in a file of the world's tree, and how its calls fit."""
+def read_uses(world: World, path: str, words: frozenset[str]) -> tuple[list[Problem], list[Fact]]:
+    """What fails in a file of the world's tree, and how its calls fit, as far as it spells one of these words."""
     module = world.tree.module(path)
     if module is None:
         return [], []
-    finder = _Finder(world, path, module.tree)
+    finder = _Finder(world, path, module.tree, words)
     finder.body(module.tree.body)
     return finder.problems, finder.facts
 
 
 class _Finder:
-    def __init__(self, world: World, path: str, tree: ast.Module) -> None:
-        self.world, self.path = world, path
+    def __init__(self, world: World, path: str, tree: ast.Module, words: frozenset[str]) -> None:
+        self.world, self.path, self.words = world, path, words
         self.problems: list[Problem] = []
         self.facts: list[Fact] = []
         self.scope = Scope(world, path)
@@ -297,11 +297,17 @@ class _Finder:
 
     def _expression(self, node: ast.AST) -> None:
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
-            self._name(node)
+            if node.id in self.words:
+                self._name(node)
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
-            self._attribute(node)
+            if node.attr in self.words:
+                self._attribute(node)
         elif isinstance(node, ast.Call):
-            self._call(node)
+            if leaf(node.func) in self.words:
+                self._call(node)
+            else:
+                self._patched_attribute(node)
+                self._partial(node)
         elif isinstance(node, ast.Subscript):
             self._subscript(node)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and "." in node.value:
@@ -312,6 +318,8 @@ class _Finder:
         parent = self.parents[-2] if len(self.parents) > 1 else None
         called = leaf(parent.func) if isinstance(parent, ast.Call) else ""
         if called in ("importorskip", "getLogger") or not DOTTED.fullmatch(text):
+            return
+        if self.words.isdisjoint(text.replace(":", ".").split(".")):
             return
         if isinstance(parent, ast.Expr) or (isinstance(parent, ast.keyword) and parent.arg == "logger"):
             return
@@ -424,7 +432,11 @@ class _Finder:
 
     def _subscript(self, node: ast.Subscript) -> None:
         """``Color["RED"]``, and a constant key of a module's dict literal."""
-        if not isinstance(node.ctx, ast.Load) or not isinstance(node.slice, ast.Constant):
+        if (
+            leaf(node.value) not in self.words
+            or not isinstance(node.ctx, ast.Load)
+            or not isinstance(node.slice, ast.Constant)
+        ):
             return
         key = node.slice.value
         base = self.scope.evaluate(node.value)

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 
+from greenline.ci.repair.sandbox.interpreters import base_of
 from greenline.ci.repair.sandbox.relay import relays
 from greenline.ci.repair.sandbox.sandbox import (
     INSIDE,
@@ -124,7 +125,9 @@ class Bubblewrap:
 
     def _folders(self, folder: str, writable: Sequence[str], readable: Sequence[str]) -> list[str]:
         """The caller's folders, outer ones first, so that an inner one is not covered by an outer one."""
-        own = {path: "--ro-bind" for path in (*_interpreter(), *self.settings.readable, *readable)}
+        named = (*self.settings.readable, *readable)
+        bases = [base for path in named if (base := base_of(path))]
+        own = {path: "--ro-bind" for path in (*_interpreter(), *bases, *named)}
         own |= {path: "--bind" for path in writable}
         own |= {git: "--ro-bind" for path in writable if os.path.lexists(git := os.path.join(path, ".git"))}
         if not any(_is_below(folder, path) for path in own):

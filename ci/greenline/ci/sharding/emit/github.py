@@ -59,7 +59,7 @@ def workflow(options: Options) -> str:
             "outputs": {"matrix": "${{ steps.matrix.outputs.matrix }}", "any": "${{ steps.matrix.outputs.any }}"},
             "steps": [
                 *setup,
-                {"run": f"greenline affected --format nodeids | greenline shard plan --tests - --output {PLAN}"},
+                {"run": f"greenline shard plan --output {PLAN}"},
                 {
                     "id": "matrix",
                     "run": f"greenline shard emit github --plan {PLAN} >> \"$GITHUB_OUTPUT\"",
