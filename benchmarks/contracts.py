@@ -134,9 +134,9 @@ def compare_project(program: Path, name: str, url: str, commit: str, mutants: in
     folder = trees.BUILD / "contracts" / name
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["git", "clone", "--quiet", url, str(folder)], check=True)
+        subprocess.run(["git", "clone", "--quiet", "--no-checkout", url, str(folder)], check=True)
+    trees.git(folder, "sparse-checkout", "set", name.replace("-", "_"))  # the package, and the files beside it
     trees.git(folder, "checkout", "--quiet", "--force", commit)
-    trees.git(folder, "clean", "-fdq", "--exclude=.greenline")
     options, contracts = read_configuration(folder)
     package = folder / options["root_package"]
     differ, verdicts, taken = 0, [0, 0], []
