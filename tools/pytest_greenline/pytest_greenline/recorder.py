@@ -132,6 +132,10 @@ class Recorder:
     def _line(self, fields: dict[str, Any]) -> None:
         self._file.write(json.dumps(fields, separators=(",", ":")).encode() + b"\n")
 
+    def left_out(self, ids: list[str]) -> None:
+        if ids and not self.failure:
+            self._line({"kind": "deselected", "ids": sorted(ids)})
+
     def flush(self) -> None:
         self._file.flush()
 

@@ -158,6 +158,10 @@ class Recording:
             self._owners[owner.id] = owner
         recorder.end_test(owner, outcome_of(self._reports), phases)
 
+    def pytest_deselected(self, items: list[pytest.Item]) -> None:
+        """Not run, but there: a function of which only some parameters ran is not known whole."""
+        self.recorder.left_out([self.node_id(item) for item in items if "[" in item.nodeid])
+
     def node_id(self, item: pytest.Item) -> str:
         path = self.recorder.inside.relative(str(item.path))
         name = item.nodeid.partition("::")[2]
