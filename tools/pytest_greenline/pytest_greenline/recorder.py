@@ -23,7 +23,7 @@ from pytest_greenline.cores import Seen, core
 from pytest_greenline.inside import Inside
 
 VERSION = 1
-SESSION = "hook:session"
+SESSION, BETWEEN = "hook:session", "hook:between"
 _open, _write = io.open, os.write  # the real ones: probes.py replaces the first
 _OPTIMIZED = 1  # a code flag that functions have, class and module bodies do not
 # Packages through which others ask for paths and variables.
@@ -198,6 +198,7 @@ class Recorder:
 
     def end_test(self, owner: Owner, outcome: str, phases: dict[str, float]) -> None:
         owner.lost = owner.lost or self._core.taken() or ""
+        self._stack[0] = _Running(self.unit(BETWEEN))  # of threads that run on; no test uses it
         self.end(1)
         lost = {"lost": owner.lost} if owner.lost else {}
         if not self.failure:
