@@ -53,7 +53,7 @@ def pytest_runtestloop(session):
                 def profile(frame, event, arg):
                     if event == "call":
                         code = frame.f_code
-                        if code.co_filename.startswith(TREE):
+                        if code.co_filename.startswith(TREE) and code.co_flags & 1:  # no class or module body
                             seen.add((code.co_filename, code.co_qualname))
                 threading.setprofile(profile)
                 sys.setprofile(profile)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from pyroaring import BitMap
 
-from greenline.ci.evidence.forms import Entry
+from greenline.ci.evidence.forms import DESELECTED, Entry
 from greenline.ci.evidence.likely import rank
 from greenline.ci.evidence.python_rule import Hit
 from greenline.ci.evidence.reading import Evidence, load
@@ -169,7 +169,8 @@ def _file(opened: Opened, path: str, known: Known, asked: _Static, only: bool) -
     entries = known.evidence.entries(path)
     holding, touched = set(holds), set(hit)
     valid = entries.keys() if all_hold else {name for name in entries if entries[name].is_in(holding)}
-    share = len(valid) / len(entries) if entries and complete else 0.0
+    ran = sum(entry.outcome != DESELECTED for entry in entries.values())
+    share = len(valid) / ran if ran and complete else 0.0
     if own is not None and own.node_ids is None:  # it changed throughout: its tests may be others
         return own._replace(rank=0.0) if not only else None, share
     affected = {name for name, entry in entries.items() if entry.is_in(touched)}
