@@ -69,6 +69,7 @@ def ingest(workspace: Workspace, config: Config, folder: str, environment: Mappi
             why: total.invalid.get(why, 0) + added.invalid.get(why, 0) for why in {*total.invalid, *added.invalid}
         }
         total = Ingested(total.tests + added.tests, total.units + added.units, total.blocks + added.blocks, invalid)
+    engine.dispose()
     return total._replace(invalid=dict(sorted(total.invalid.items())))
 
 
