@@ -141,7 +141,7 @@ def _openai(step: Step, number: int) -> list[dict[str, Any]]:
     elif kind == "empty":
         item = {}
     else:
-        arguments = json.dumps({"cmd": _as_shell(step)})
+        arguments = json.dumps({"cmd": _as_shell(step), "yield_time_ms": 30_000})
         item = {
             "type": "function_call",
             "id": f"f{number}",

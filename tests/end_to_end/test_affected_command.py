@@ -121,7 +121,9 @@ def test_the_switch_turns_selection_off(monorepo: Path) -> None:
     assert len(answer["tests"]) == answer["total"] == 14
 
 
+@pytest.mark.slow
 def test_the_demo_runs() -> None:
     done = subprocess.run([sys.executable, "-m", "greenline.tools.demo"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 failed" in done.stdout
+    assert "candidate fix:renamed: verified" in done.stdout

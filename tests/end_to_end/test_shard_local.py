@@ -65,15 +65,17 @@ def see(name):
 
 
 def test_gpus_are_given_packed_and_hidden(here: Here) -> None:
-    tests = "".join(
-        f"def test_{name}():\n    see('{name}')\n    time.sleep(0.3)\n" for name in ("small", "tiny", "whole", "cpu")
-    )
+    names = ("small", "tiny", "whole", "cpu", "both", "new")
+    small = atom("test_x.py::test_small", gpu_memory=5 * GIB, seconds=9)
+    tiny = atom("test_x.py::test_tiny", gpu_memory=2 * GIB, seconds=8)
+    whole = atom("test_x.py::test_whole", gpus=1.0, seconds=7)
+    both = atom("test_x.py::test_both", gpus=2.0, seconds=1)
     here.plan(
-        SEE + tests + "def test_both(): see('both')\ndef test_new(): see('new')\n",
-        [atom("test_x.py::test_small", gpu_memory=5 * GIB, seconds=9), atom("test_x.py::test_tiny", gpu_memory=2 * GIB, seconds=8)],
-        [atom("test_x.py::test_whole", gpus=1.0, seconds=7), atom("test_x.py::test_cpu", seconds=6)],
-        [atom("test_x.py::test_both", gpus=2.0, seconds=1)],
-    )  # fmt: skip
+        SEE + "".join(f"def test_{name}():\n    see('{name}')\n    time.sleep(0.3)\n" for name in names),
+        [small, tiny],
+        [whole, atom("test_x.py::test_cpu", seconds=6)],
+        [both],
+    )
     done = here.run("--gpus", 2, CUDA_VISIBLE_DEVICES="4,7")
     assert done.code == 0, done.out + done.err
     seen = {name: rest for name, _, rest in (line.partition(" ") for line in here.said("seen"))}

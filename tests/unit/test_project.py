@@ -75,11 +75,17 @@ OPTIONAL = {"ray"}  # extras that are imported where they are needed
 ELSEWHERE = "probe_plugin.py"  # runs in the environment of the user's tests
 
 
+INJECTED = {"probe_plugin.py"}  # runs in the user's environment, with the user's pytest
+
+
 def third_party_imports() -> set[str]:
     """Top-level modules that the rooms import and that are neither ours nor the standard library's."""
     found: set[str] = set()
     for file in (
-        file for room in ("depgraph", "rules", "ci", "tools") for file in (ROOT / room / "greenline").rglob("*.py")
+        file
+        for room in ("depgraph", "rules", "ci", "tools")
+        for file in (ROOT / room / "greenline").rglob("*.py")
+        if file.name not in INJECTED
     ):
         for node in ast.walk(ast.parse(file.read_text("utf-8"))) if file.name != ELSEWHERE else ():
             if isinstance(node, ast.Import):

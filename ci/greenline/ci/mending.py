@@ -10,7 +10,7 @@ from greenline.ci.environment import default_branch
 from greenline.depgraph.config import Config
 from greenline.depgraph.errors import GreenlineError
 from greenline.depgraph.workspace import Workspace
-from greenline.rules.conflicts.merge import WORK
+from greenline.rules.conflicts.tree import WORK
 from greenline.rules.fixes.mend import Mended, mend
 
 

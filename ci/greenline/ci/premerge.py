@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from greenline.ci import affected
 from greenline.ci.environment import Base, find_base
@@ -17,6 +17,7 @@ from greenline.ci.sides import Sides, Untold, sides_of
 from greenline.depgraph.config import FILE, Config, build, parse
 from greenline.depgraph.errors import ConfigError, Corrupted, GreenlineError
 from greenline.depgraph.index import Opened, Progress, open_change
+from greenline.depgraph.parallel import aside
 from greenline.depgraph.workspace import ABSENT, Workspace
 from greenline.rules import baseline, budgets
 from greenline.rules import lint as linting
@@ -25,13 +26,22 @@ from greenline.rules.findings import Finding, Place, Report, Section
 from greenline.rules.settings import Rules, read
 from greenline.rules.suppress import Sifted, sift
 
+if TYPE_CHECKING:
+    from greenline.ci.sharding.plan_file import Plan
+
 
 class Asked(NamedTuple):
-    """``base``: a ref, None to find it; ``durations``: test file → seconds, as far as they are known."""
+    """``base``: a ref, None to find it; ``plan``: with a shard plan, ``target``: that ends in time ("10m")."""
 
     today: datetime.date
     base: str | None = None
-    durations: Mapping[str, float] = {}
+    plan: bool = False
+    target: str | None = None
+
+
+class Premerge(NamedTuple):
+    report: Report
+    plan: Plan | None
 
 
 class Situation(NamedTuple):
@@ -51,23 +61,30 @@ def premerge(
     folder: str | None = None,
     progress: Progress | None = None,
     environment: Mapping[str, str] = os.environ,
-) -> tuple[Report, affected.Answer]:
-    """The report, and its affected tests as an answer. Raises GreenlineError for wrong use and configuration only."""
+) -> Premerge:
+    """The report, and the plan that is in it. Raises GreenlineError for wrong use and configuration only."""
     change = affected.change_of(folder, affected.Request(asked.base), progress, environment)
     workspace, config = change.workspace, change.config
     rules = read(config)
     base = find_base(workspace, config.base, asked.base, environment=environment)
     opened = change.opened or open_change(workspace, config, change.base or "HEAD", None, progress)
     situation = Situation(workspace, config, rules, base, opened, sides_of(workspace, base, environment), asked)
+    names = aside(lambda: _guarded("conflicts", _meeting_names, situation))  # half of all the work
     answer = affected.answer_of_change(change, affected.Request(asked.base))
+    plan = None
+    if asked.plan:
+        from greenline.ci.planned import plan_of
+
+        plan = plan_of(workspace, config, answer, asked.target)
     sections = (
         _guarded("rules", _rules, situation),
         _guarded("budget", _budget, situation),
         _guarded("lint", _lint, situation),
-        _guarded("conflicts", _conflicts, situation),
+        _joined(_guarded("conflicts", _meeting_rules, situation), names()),
         _tests(answer),
+        *([_plan(plan)] if plan else ()),
     )
-    return Report(sections, str(asked.today), base.commit or "", base.how), answer
+    return Premerge(Report(sections, str(asked.today), base.commit or "", base.how), plan)
 
 
 def _guarded(name: str, work: Callable[[Situation], Section], situation: Situation) -> Section:
@@ -118,7 +135,12 @@ def _budget(situation: Situation) -> Section:
     if situation.base.commit is None:
         return Section("budget", (), "what the change adds is not known", False, (_no_base(situation.base),))
     opened, budget = situation.opened, situation.rules.budget
-    bill = budgets.bill(opened, situation.asked.durations)
+    durations: Mapping[str, float] = {}
+    if budget.minutes is not None:
+        from greenline.ci.planned import file_durations
+
+        durations = file_durations(situation.workspace, situation.config)
+    bill = budgets.bill(opened, durations)
     if not bill.total:
         return Section("budget", (), "no import edge comes or goes")
     from greenline.depgraph.imports import read_imports
@@ -131,8 +153,9 @@ def _budget(situation: Situation) -> Section:
         f"{_count(len(bill.added), 'import edge')} more, {len(bill.removed)} fewer; "
         f"the average change selects {bill.tests:+.1f} test files"
     )
-    notes = [f"the dearest: {cost.importer} -> {cost.to[-1]}: {budgets.price(cost, bill)}" for cost in bill.added[:1]]
-    if budget.minutes is not None and not situation.asked.durations:
+    dearest = [cost for cost in bill.added[:1] if cost.tests]
+    notes = [f"the dearest: {cost.importer} -> {cost.to[-1]}: {budgets.price(cost, bill)}" for cost in dearest]
+    if budget.minutes is not None and not durations:
         notes.append("rules.budget.minutes cannot be judged: no durations are recorded")
     data = {
         "tests_per_change": round(bill.tests, 3),
@@ -150,7 +173,7 @@ def _budget(situation: Situation) -> Section:
         ],
         "removed": [{"importer": importer, "imported": imported} for importer, imported in bill.removed],
     }
-    complete = budget.minutes is None or bool(situation.asked.durations)
+    complete = budget.minutes is None or bool(durations)
     return Section("budget", tuple(sifted.findings), summary, complete, tuple(notes), len(sifted.suppressed), 0, data)
 
 
@@ -182,24 +205,45 @@ def _lint(situation: Situation) -> Section:
 # -- conflicts -----------------------------------------------------------------------------------------------
 
 
-def _conflicts(situation: Situation) -> Section:
-    """What breaks only where this change meets what its target gained: names, rules, lint."""
+def _meeting_names(situation: Situation) -> Section:
+    """What one side uses and the other changed or removed, where this change meets what its target gained."""
     sides = situation.sides
     if isinstance(sides, Untold):
-        notes = () if sides.fine else (sides.why + (f"; {sides.hint}" if sides.hint else ""),)
-        return Section("conflicts", (), sides.why if sides.fine else "could not be looked at", sides.fine, notes)
+        return Section("conflicts", (), data={})
     from greenline.rules.conflicts.find import find_conflicts
 
     workspace, config = situation.workspace, situation.config
     found = [each.finding for each in find_conflicts(workspace, config, sides.base, sides.ours, sides.theirs)]
+    sifted = _sift(situation, found)
+    return Section("conflicts", tuple(sifted.findings), "", True, (), len(sifted.suppressed), data={})
+
+
+def _meeting_rules(situation: Situation) -> Section:
+    """What breaks a rule, or ruff's, only where this change meets what its target gained."""
+    sides = situation.sides
+    if isinstance(sides, Untold):
+        notes = () if sides.fine else (sides.why + (f"; {sides.hint}" if sides.hint else ""),)
+        return Section("conflicts", (), sides.why if sides.fine else "could not be looked at", sides.fine, notes)
+    found = []
     if sides.merged is not None:
         merged = _Merged(situation, sides, sides.merged)
-        found += merged.rules() + merged.lint()
+        found = merged.rules() + merged.lint()
     sifted = _sift(situation, found)
-    gained = len(workspace.git("rev-list", f"{sides.ours}..{sides.theirs}").split())
-    summary = f"with {_count(gained, 'commit')} that the target gained, {_findings(sifted.findings)}"
+    gained = len(situation.workspace.git("rev-list", f"{sides.ours}..{sides.theirs}").split())
+    summary = f"with {_count(gained, 'commit')} that the target gained"
     data = {"base": sides.base, "ours": sides.ours, "theirs": sides.theirs, "merged": sides.merged}
     return Section("conflicts", tuple(sifted.findings), summary, True, (), len(sifted.suppressed), 0, data)
+
+
+def _joined(one: Section, other: Section) -> Section:
+    findings = (*other.findings, *one.findings)
+    return one._replace(
+        findings=findings,
+        summary=f"{one.summary}, {_findings(findings)}" if one.data else one.summary,
+        complete=one.complete and other.complete,
+        notes=(*one.notes, *other.notes),
+        ignored=one.ignored + other.ignored,
+    )
 
 
 class _Merged:
@@ -216,25 +260,31 @@ class _Merged:
         return set(self._workspace.git("diff", "--name-only", "--no-renames", "-z", old, new).split("\0")[:-1])
 
     def rules(self) -> list[Finding]:
-        """Contracts on the merged graph: a rule of one side, an import of the other; a circle out of two imports."""
-        found = self._check(self._merged)
-        if not found:
-            return []
-        known = {each.fingerprint for side in (self._sides.ours, self._sides.theirs) for each in self._check(side)}
-        return [_after_merge(each) for each in found if each.fingerprint not in known]
+        """Contracts on the merged graph: a rule of one side, an import of the other; a circle out of two imports.
 
-    def _check(self, commit: str) -> list[Finding]:
-        workspace = self._workspace
-        data = next(workspace.read_blobs([f"{commit}:{FILE}"]))
-        config = build(parse(data)) if data else Config()
-        rules = read(config)
+        What is new against theirs and not in ours comes from the meeting. A rule that only ours has needs the other
+        look too: new against ours, and no fault of theirs alone.
+        """
+        sides = self._sides
+        found = self._new(sides.theirs, self._merged)
+        if FILE in self._ours:
+            alone = {each.fingerprint for each in self._new(sides.base, sides.theirs)}
+            found += [each for each in self._new(sides.ours, self._merged) if each.fingerprint not in alone]
+        if found:
+            known = {each.fingerprint for each in self._new(sides.base, sides.ours)}
+            found = [each for each in found if each.fingerprint not in known]
+        return [_after_merge(each) for each in dict.fromkeys(found)]
+
+    def _new(self, old: str, new: str) -> list[Finding]:
+        """What breaks the rules of a commit in it and not in another."""
+        data = next(self._workspace.read_blobs([f"{new}:{FILE}"]))
+        rules = read(build(parse(data)) if data else Config())
         if not rules.contracts and not rules.purposes:
             return []
-        opened = open_change(workspace, self._situation.config, self._sides.theirs, commit)
+        opened = open_change(self._workspace, self._situation.config, old, new)
         entries = baseline.parse(opened.read_head(baseline.FILE))
-        return [
-            each for each in check(opened, rules, entries, self._situation.asked.today).findings if not each.warning
-        ]
+        found = check(opened, rules, entries, self._situation.asked.today, new_only=True).findings
+        return [each for each in found if not each.warning]
 
     def lint(self) -> list[Finding]:
         """ruff on the files of one side where the other changed its settings, and on files that both changed."""
@@ -276,6 +326,22 @@ def _tests(answer: affected.Answer) -> Section:
         ],
     }
     return Section("tests", (), summary, answer.complete, tuple(answer.warnings), data=data)
+
+
+def _plan(plan: Plan) -> Section:
+    """How the affected tests would run. A target that no plan meets is a warning: it is the tests' fault, not ours."""
+    tests = sum(len(shard.tests) for shard in plan.shards)
+    summary = (
+        f"{_count(tests, 'test')} on {_count(len(plan.shards), 'runner')}, {plan.makespan:.0f} s; cost {plan.cost:.4g}"
+    )
+    notes = [*plan.warnings]
+    if not plan.feasible:
+        notes += [f"the target is not met: {each.tests[0]} takes {each.seconds:.0f} s" for each in plan.blocking[:3]]
+    pools: dict[str, int] = {}
+    for shard in plan.shards:
+        pools[shard.pool] = pools.get(shard.pool, 0) + 1
+    data = {"makespan": plan.makespan, "target": plan.target, "feasible": plan.feasible, "runners": pools}
+    return Section("plan", (), summary, plan.feasible, tuple(notes), data={**data, "cost": plan.cost})
 
 
 def _sift(situation: Situation, findings: Iterable[Finding]) -> Sifted:

@@ -106,7 +106,8 @@ def _branch(workspace: Workspace, name: str, target: str, warnings: list[str]) -
 def _with_tests(workspace: Workspace, branch: Branch, warnings: list[str]) -> Branch:
     request = Request(base=branch.base, base_exact=True, head=branch.commit, reasons=False)
     answer = affected(workspace.root, request)
-    warnings += [f"{branch.name}: {warning}" for warning in answer.warnings]
+    if answer.total:  # without any test there is none to share
+        warnings += [f"{branch.name}: {warning}" for warning in answer.warnings]
     return branch._replace(tests=frozenset(test.path for test in answer.tests))
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from greenline.depgraph.blocks import (
     Function,
     Item,
+    bound_names,
     by_name,
     class_head,
     items,
@@ -94,12 +95,23 @@ def kinds(old: ast.Module, new: ast.Module) -> list[Change]:
 def _scope(old: list[Item], new: list[Item], inside: str, found: list[Change]) -> None:
     """The differences between two module bodies, or two class bodies (``inside``: "C.")."""
     if not same_statements(old, new):
-        found += [Change(EFFECT, inside[:-1], node) for node in _differing(old, new)] or [Change(EFFECT, inside[:-1])]
+        differing = _differing(old, new)
+        found += [_statement(node, inside) for node in differing] or [Change(EFFECT, inside[:-1])]
     if not same_order(old, new):
         found.append(Change(MEMBER, inside) if inside else Change(EFFECT, ""))
     for name, was, now in by_name(old, new):
         if not same([item.value for item in was], [item.value for item in now]):
             found += _binding(inside + name, was, now, bool(inside))
+
+
+def _statement(node: ast.AST, inside: str) -> Change:
+    """A statement that came, went or changed: of a class, if it binds names there; ``__all__`` has its readers."""
+    names = bound_names(node)
+    if not names or not _is_pure(node):
+        return Change(EFFECT, inside[:-1], node)
+    if inside:
+        return Change(MEMBER, inside + names[0], node)
+    return Change(CONSTANT if names == ("__all__",) else EFFECT, names[0], node)
 
 
 def _differing(old: list[Item], new: list[Item]) -> list[ast.AST]:

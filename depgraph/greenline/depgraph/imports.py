@@ -28,13 +28,15 @@ class Imports(NamedTuple):
     """Nodes are the modules of one state, in the order of their paths, then the names that are imported from outside.
 
     ``paths``: "" for a name from outside; ``names``: those of a module, the usual one first; ``edges``: node → the
-    nodes that it imports, each with the earliest of START, LAZY and TYPES; ``meaning``: what names mean.
+    nodes that it imports, each with the earliest of START, LAZY and TYPES; ``meaning``: what names mean; ``facts``:
+    what the scanner said of each module.
     """
 
     paths: list[str]
     names: list[tuple[str, ...]]
     edges: list[dict[int, int]]
     meaning: Meaning
+    facts: list[Facts]
 
     def lines(self, importer: int, imported: int) -> list[int]:
         """The lines of a module whose statements import another, sorted, those that run first before others."""
@@ -81,13 +83,14 @@ class Meaning:
             own = targets[len(self._resolver.targets(known.rpartition(".")[0], folder)) :]
             found = [self._number[node] for node in own]
             known = known.rpartition(".")[0]
-        found = found or self._from_outside(name)
+        found = found or [self.outside_node(name)]
         if self._resolver.is_plain(name):
             self._plain[name] = found
         return found
 
-    def _from_outside(self, name: str) -> list[int]:
-        return [self._outside.setdefault(name, self._first + len(self._outside))]
+    def outside_node(self, name: str) -> int:
+        """The node of a name from outside."""
+        return self._outside.setdefault(name, self._first + len(self._outside))
 
     def outside(self) -> list[str]:
         """The names that are imported from outside, in the order of their nodes."""
@@ -114,27 +117,69 @@ class _Present:
         return self._modules.below(package)
 
 
-def read_imports(opened: Opened, at_base: bool = False) -> Imports:
-    """The imports of the head of a change, or of its base."""
+def read_imports(opened: Opened, at_base: bool = False, like: Imports | None = None) -> Imports:
+    """The imports of the head of a change, or of its base. ``like``: another state, to take over what is the same."""
     graph = opened.graph
     changed = {state.path: state for state in opened.changes}
     absent = {path for path, state in changed.items() if (state.base if at_base else state.head) == ABSENT}
     paths = [path for path in map(graph.path, graph.nodes()) if path not in absent and is_module(path)]
     paths.sort()
-    oids = {path: state.base for path, state in changed.items()}
-    meaning = Meaning(opened, paths, oids, at_base)
-    edges = []
-    for path, facts in zip(paths, facts_of(opened, paths, at_base), strict=True):
-        own: dict[int, int] = {}
-        spelled = ((f"{facts.runtime}\n{facts.guarded}", START), (facts.function, LAZY), (facts.type_checking, TYPES))
-        for text, when in spelled:
-            for name in text.split():
-                for each in meaning.of(path, name):
-                    own.setdefault(each, when)
-        edges.append(own)
+    meaning = Meaning(opened, paths, {path: state.base for path, state in changed.items()}, at_base)
+    facts = facts_of(opened, paths, at_base)
+    same = _same(opened, paths, facts, like) if like else {}
+    edges, names = [], []
+    for path, each in zip(paths, facts, strict=True):
+        known = same.get(path)
+        edges.append(_edges(meaning, path, each) if known is None else known[0])
+        names.append(_names(graph.layout, path) if known is None else known[1])
+    if like and same:
+        number = {path: node for node, path in enumerate(paths)}
+        to = [number.get(path, -1) for path in like.paths]
+        for node in range(len(like.facts), len(like.paths)):
+            to[node] = meaning.outside_node(like.names[node][0])
+        edges = [
+            {to[node]: when for node, when in own.items()} if path in same else own
+            for path, own in zip(paths, edges, strict=True)
+        ]
     outside = meaning.outside()
-    names = [_names(graph.layout, path) for path in paths] + [(name,) for name in outside]
-    return Imports(paths + [""] * len(outside), names, edges + [{} for _ in outside], meaning)
+    names += [(name,) for name in outside]
+    return Imports(paths + [""] * len(outside), names, edges + [{} for _ in outside], meaning, facts)
+
+
+def _edges(meaning: Meaning, path: str, facts: Facts) -> dict[int, int]:
+    own: dict[int, int] = {}
+    spelled = ((f"{facts.runtime}\n{facts.guarded}", START), (facts.function, LAZY), (facts.type_checking, TYPES))
+    for text, when in spelled:
+        for name in text.split():
+            for each in meaning.of(path, name):
+                own.setdefault(each, when)
+    return own
+
+
+def _same(
+    opened: Opened, paths: Sequence[str], facts: Sequence[Facts], like: Imports
+) -> dict[str, tuple[dict[int, int], tuple[str, ...]]]:
+    """The modules that import the same as in another state, with their edges and names there.
+
+    They have the same statements, and none that names a module that only one of the states has. Another package
+    changes the names of all that is in it: then nothing is taken over.
+    """
+    graph = opened.graph
+    other = set(paths).symmetric_difference(path for path in like.paths if path)
+    if any(path.endswith("__init__.py") for path in other) or graph.layout.roots != like.meaning.layout.roots:
+        return {}
+    names = {name.name for path in other for name in graph.names(path)}
+    differ = {graph.path(node) for name in names for node in graph.mentioning(name)}
+    last = {name.rpartition(".")[2] for name in names}  # what only type checkers see, nobody mentions
+    differ |= {
+        path for path, each in zip(paths, facts, strict=True) if any(word in each.type_checking for word in last)
+    }
+    known = {path: node for node, path in enumerate(like.paths)}
+    return {
+        path: (like.edges[known[path]], like.names[known[path]])
+        for path, each in zip(paths, facts, strict=True)
+        if path in known and path not in differ and each == like.facts[known[path]]
+    }
 
 
 def _names(layout: Layout, path: str) -> tuple[str, ...]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import itertools
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
 from greenline.depgraph.config import FILE
-from greenline.depgraph.health import condense
 from greenline.depgraph.imports import Imports, read_imports
 from greenline.depgraph.index import Opened
 from greenline.rules import contracts, purposes
@@ -42,13 +42,15 @@ def check(
 ) -> Checked:
     """Check the head of a change. ``new_only``: leave out what breaks the same rules at its base."""
     state = State(read_imports(opened), rules.ignores, today)
-    before = State(read_imports(opened, at_base=True), rules.ignores, today) if opened.changes and new_only else None
-    if new_only and before is None:
-        return Checked([], [], [], list(baseline))
+
+    @functools.cache
+    def before() -> State:
+        return State(read_imports(opened, at_base=True, like=state.imports), rules.ignores, today)
+
     found: list[Finding] = []
     for contract in rules.contracts:
         try:
-            found += _of_contract(state, contract, baseline, before)
+            found += _of_contract(state, contract, baseline, before if new_only else None)
         except contracts.NoModule as error:
             subject = f"{rule_name(contract)}: {error.module}"
             found.append(Finding(NO_MODULE, Place(FILE), error.message, subject, error.hint or ""))
@@ -56,11 +58,12 @@ def check(
         found += [
             state.library(use, rule_name(purpose), purpose.use) for use in purposes.others(state.imports, purpose)
         ]
-    if before:
-        at_base = {each.fingerprint for each in _at_base(before, rules, baseline)}
+    if new_only:
+        at_base = {each.fingerprint for each in _at_base(before(), rules, baseline)} if found else ()
         found = [each for each in found if each.fingerprint not in at_base]
         ruled = {purpose.name for purpose in rules.purposes}
-        for name, house, use in purposes.seconds(state.imports, before.imports):
+        changed = {each.path for each in opened.changes}
+        for name, house, use in purposes.seconds(state.imports, changed, lambda: before().imports):
             if name not in ruled:
                 found.append(state.library(use, f"purposes/{name}", (house,))._replace(warning=True))
     sifted = sift(found, rules.ignores, state.names_of, state.read, today)
@@ -91,49 +94,16 @@ def _at_base(before: State, rules: Rules, baseline: Collection[Entry]) -> Iterab
             yield before.library(use, rule_name(purpose), purpose.use)
 
 
-def _of_contract(state: State, contract: Contract, baseline: Collection[Entry], before: State | None) -> list[Finding]:
-    known: set[Edge] = set()
-    old: Collection[tuple[str, str]] = ()
+def _of_contract(
+    state: State, contract: Contract, baseline: Collection[Entry], before: Callable[[], State] | None
+) -> list[Finding]:
+    rule, known, old = rule_name(contract), set(), None
     if isinstance(contract, Acyclic):
-        known = {edge for entry in baseline if (edge := state.edge_of(entry, rule_name(contract)))}
+        known = {edge for entry in baseline if (edge := state.edge_of(entry, rule))}
         if before and not contract.children:
-            old, tangled = _tangles(before, contract)
-            known |= {edge for edge in state.edges() if state.paths(edge) in tangled}
-    found = violations(state.imports, state.sets, contract, state.cut(rule_name(contract)), known)
-    return [state.finding(_from_new(state, each, old)) for each in found]
-
-
-def _tangles(before: State, contract: Acyclic) -> tuple[set[tuple[str, str]], _Pairs]:
-    """The imports of the base as pairs of paths, and the pairs that were in one circle already."""
-    imports = before.imports
-    edges = [[to for to, when in own.items() if when <= contract.latest] for own in imports.edges]
-    component = condense(edges).component
-    number = {path: component[node] for node, path in enumerate(imports.paths) if path}
-    old = {(imports.paths[node], imports.paths[to]) for node, own in enumerate(edges) for to in own}
-    return old, _Pairs(number)
-
-
-class _Pairs:
-    """Pairs of paths of one component."""
-
-    def __init__(self, number: dict[str, int]) -> None:
-        self._number = number
-
-    def __contains__(self, pair: object) -> bool:
-        one, two = pair if isinstance(pair, tuple) else ("", "")
-        return one in self._number and self._number[one] == self._number.get(two)
-
-
-def _from_new(state: State, violation: Violation, old: Collection[tuple[str, str]]) -> Violation:
-    """A circle told from one of its imports that the base does not have."""
-    if not old or violation.imported is None:
-        return violation
-    chain = violation.chain[:-1]
-    for at in range(len(chain)):
-        turned = (*chain[at:], *chain[:at], chain[at])
-        if state.paths((turned[0], turned[1])) not in old:
-            return violation._replace(importer=turned[0], imported=turned[1], chain=turned)
-    return violation
+            old = functools.cache(lambda: contracts.before_of(before().imports, contract.latest))
+    found = violations(state.imports, state.sets, contract, state.cut(rule), known, old)
+    return [state.finding(each) for each in found]
 
 
 def _needed_circles(state: State, rules: Rules, baseline: Collection[Entry]) -> set[str]:
@@ -167,12 +137,6 @@ class State:
         self._ignores = [each for each in ignores if each.to and not expired(each.until, today)]
         self._cuts: dict[str, set[Edge]] = {}
         self._nodes = {path: node for node, path in enumerate(imports.paths) if path}
-
-    def edges(self) -> Iterable[Edge]:
-        return ((node, to) for node, own in enumerate(self.imports.edges) for to in own)
-
-    def paths(self, edge: Edge) -> tuple[str, str]:
-        return self.imports.paths[edge[0]], self.imports.paths[edge[1]]
 
     def names_of(self, path: str) -> Iterable[str]:
         return self.imports.names[self._nodes[path]] if path in self._nodes else ()

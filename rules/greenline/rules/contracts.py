@@ -8,7 +8,7 @@ to remove, the last step of a chain that must not be.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from greenline.depgraph.errors import GreenlineError
@@ -18,6 +18,7 @@ from greenline.rules.modules import ModuleSets
 from greenline.rules.settings import Acyclic, Contract, Forbidden, Independent, Layers, Protected, rule_name
 
 Edges = Sequence[Mapping[int, int]]
+_Edges = Sequence[Collection[int]] | Mapping[int, Collection[int]]
 Edge = tuple[int, int]
 
 
@@ -45,10 +46,25 @@ class Violation(NamedTuple):
     chain: tuple[int, ...]
 
 
+class Before(NamedTuple):
+    """The imports of an earlier state as pairs of paths, and path → the circle that it was part of."""
+
+    edges: set[tuple[str, str]]
+    component: dict[str, int]
+
+
 def violations(
-    imports: Imports, sets: ModuleSets, contract: Contract, cut: Collection[Edge], known: Collection[Edge] = ()
+    imports: Imports,
+    sets: ModuleSets,
+    contract: Contract,
+    cut: Collection[Edge],
+    known: Collection[Edge] = (),
+    before: Callable[[], Before] | None = None,
 ) -> list[Violation]:
-    """What breaks a contract. ``cut``: imports that do not count; ``known``: imports whose circles are known.
+    """What breaks a contract.
+
+    ``cut``: imports that do not count; ``known``: imports whose circles are known; ``before``: tell only circles of
+    modules that an import closes which was not there before.
 
     Raises NoModule.
     """
@@ -68,7 +84,15 @@ def violations(
         case Protected():
             return list(_protected(edges, sets, contract))
         case Acyclic():
-            return list(_acyclic(edges, imports, sets, contract))
+            return list(_acyclic(edges, imports, sets, contract, before))
+
+
+def before_of(imports: Imports, latest: int) -> Before:
+    """A state, as far as kinds of imports up to ``latest`` count, to tell new circles by."""
+    edges = [[to for to, when in own.items() if when <= latest] for own in imports.edges]
+    component = condense(edges).component
+    pairs = {(imports.paths[node], imports.paths[to]) for node, own in enumerate(edges) for to in own}
+    return Before(pairs, {path: component[node] for node, path in enumerate(imports.paths) if path})
 
 
 def _existing(sets: ModuleSets, contract: Contract, expressions: Iterable[str]) -> dict[str, list[int]]:
@@ -138,7 +162,7 @@ def _forbidden(edges: Edges, sets: ModuleSets, contract: Forbidden) -> Iterator[
 
 
 def exits(
-    edges: Edges, start: Iterable[int], stops: Collection[int], through: bool = True
+    edges: _Edges, start: Iterable[int], stops: Collection[int], through: bool = True
 ) -> Iterator[tuple[int, ...]]:
     """The edges on which one comes from the start to a stop without passing another, each as a shortest chain to it.
 
@@ -177,13 +201,15 @@ def _protected(edges: Edges, sets: ModuleSets, contract: Protected) -> Iterator[
 # -- acyclic -------------------------------------------------------------------------------------------------
 
 
-def _acyclic(edges: Edges, imports: Imports, sets: ModuleSets, contract: Acyclic) -> Iterator[Violation]:
+def _acyclic(
+    edges: Edges, imports: Imports, sets: ModuleSets, contract: Acyclic, before: Callable[[], Before] | None
+) -> Iterator[Violation]:
     """The imports to remove, few, so that no circle is left; see :func:`.health.feedback`."""
     for package, nodes in _existing(sets, contract, contract.within).items():
         if not contract.children:
             inside = set(nodes)
             part = {node: [to for to in edges[node] if to in inside] for node in nodes}
-            for chain in _circles(part):
+            for chain in _circles(part) if before is None else _new_circles(part, imports, before):
                 yield Violation(contract, chain[0], chain[1], package, package, chain)
             continue
         exempt = set(sets.packages(contract.exempt))
@@ -216,18 +242,38 @@ def _between_children(edges: Edges, sets: ModuleSets, contract: Acyclic, package
 
 def _circles(part: Mapping[int, Collection[int]]) -> Iterator[tuple[int, ...]]:
     """For each edge to remove from a graph, so that no circle is left, a shortest circle that it closes."""
+    for inner in _tangles(part):
+        for one, two in feedback(inner):
+            yield _around(inner, one, two)
+
+
+def _new_circles(
+    part: Mapping[int, Collection[int]], imports: Imports, earlier: Callable[[], Before]
+) -> Iterator[tuple[int, ...]]:
+    """For each edge that was not there before, and ties modules that were in no circle, a shortest one it closes."""
+    for inner in _tangles(part):
+        before = earlier()
+        for one, own in inner.items():
+            for two in own:
+                pair = (imports.paths[one], imports.paths[two])
+                old, other = (before.component.get(path, path) for path in pair)
+                if pair not in before.edges and old != other:
+                    yield _around(inner, one, two)
+
+
+def _tangles(part: Mapping[int, Collection[int]]) -> Iterator[dict[int, list[int]]]:
+    """The parts of a graph, more than a node each, in which every node reaches every other."""
     nodes = sorted(part)
     number = {node: at for at, node in enumerate(nodes)}
     shape = condense([[number[to] for to in part[node]] for node in nodes])
-    groups: dict[int, set[int]] = {}
-    for at, component in enumerate(shape.component[: len(nodes)]):
-        groups.setdefault(component, set()).add(nodes[at])
-    for members in sorted(map(sorted, groups.values())):
+    groups: dict[int, list[int]] = {}
+    for node, component in zip(nodes, shape.component, strict=False):
+        groups.setdefault(component, []).append(node)
+    for members in sorted(groups.values()):
         if len(members) > 1:
-            inner = {node: dict.fromkeys(sorted(set(members).intersection(part[node])), 0) for node in members}
-            whole: list[dict[int, int]] = [{} for _ in range(members[-1] + 1)]
-            for node, own in inner.items():
-                whole[node] = own
-            for one, two in feedback(inner):
-                way = next(exits(whole, [two], {one}))
-                yield (one, *way)
+            inside = set(members)
+            yield {node: sorted(inside.intersection(part[node])) for node in members}
+
+
+def _around(inner: Mapping[int, Collection[int]], one: int, two: int) -> tuple[int, ...]:
+    return (one, *next(exits(inner, [two], {one})))

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import json
 import os
+import posixpath
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from greenline.depgraph.errors import GreenlineError
+from greenline.depgraph.globs import matcher
 from greenline.depgraph.workspace import SUBMODULE, Entry, Workspace
 from greenline.rules.findings import Finding, Place
 
@@ -151,8 +154,8 @@ def _path(root: str, name: str) -> str:
 def lint_tree(workspace: Workspace, commit: str, paths: Collection[str], wanted: Which) -> list[Finding]:
     """What ruff says of these files of a commit.
 
-    They are laid out in a folder of their own, with all of ruff's configuration; the other files are there but empty,
-    for ruff sorts imports by what is there.
+    They are laid out in a folder of their own, with all of ruff's configuration, and with the names of the modules
+    beside its source roots: ruff sorts imports by what is there.
     """
     if not paths:
         return []
@@ -164,11 +167,35 @@ def lint_tree(workspace: Workspace, commit: str, paths: Collection[str], wanted:
 
 
 def _lay_out(workspace: Workspace, folder: str, entries: Iterable[Entry], paths: Collection[str]) -> None:
-    wanted = [each for each in entries if each.path.endswith(ENDINGS) or is_config(each.path)]
-    full = [each for each in wanted if each.path in paths or is_config(each.path)]
-    contents = dict(zip(full, workspace.read_blobs([each.oid for each in full]), strict=True))
-    for parent in {os.path.dirname(each.path) for each in wanted}:
-        os.makedirs(os.path.join(folder, parent), exist_ok=True)
-    for each in wanted:
-        with open(os.path.join(folder, each.path), "wb") as file:
-            file.write(contents.get(each) or b"")
+    wanted = [each for each in entries if each.path in paths or is_config(each.path)]
+    contents = zip(wanted, workspace.read_blobs([each.oid for each in wanted]), strict=True)
+    files = {each.path: data or b"" for each, data in contents}
+    modules = {each.path for each in entries if each.path.endswith(ENDINGS)}
+    for root in _roots(files, {os.path.dirname(path) for path in modules}):
+        start = root + "/" if root else ""
+        for path in modules:
+            if path.startswith(start):
+                name, inside, _ = path[len(start) :].partition("/")
+                files.setdefault(f"{start}{name}/__init__.py" if inside else path, b"")
+    for path, data in files.items():
+        target = os.path.join(folder, path)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        with open(target, "wb") as file:
+            file.write(data)
+
+
+def _roots(configs: Mapping[str, bytes], folders: Collection[str]) -> set[str]:
+    """Where ruff looks for the repository's own modules: `src` of its configuration, by default `.` and `src`."""
+    found = set()
+    for path, data in configs.items():
+        if is_config(path):
+            try:
+                table: Any = tomllib.loads(data.decode("utf-8"))
+            except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+                continue  # ruff will say so
+            own = table.get("tool", {}).get("ruff", {}) if path.endswith("pyproject.toml") else table
+            for source in own.get("src", [".", "src"]):
+                place = posixpath.normpath(posixpath.join(posixpath.dirname(path), source))
+                fits = matcher([place]) if "*" in place else None
+                found |= {each for each in folders if fits(each)} if fits else {"" if place == "." else place}
+    return found

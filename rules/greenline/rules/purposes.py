@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from greenline.depgraph.imports import LAZY, Imports
@@ -26,15 +27,16 @@ def others(imports: Imports, purpose: Purpose) -> Iterator[Use]:
             yield use
 
 
-def seconds(now: Imports, before: Imports) -> Iterator[tuple[str, str, Use]]:
-    """(purpose, library of before, use now), where a change brings another library for a watched purpose."""
+def seconds(now: Imports, changed: Collection[str], before: Callable[[], Imports]) -> Iterator[tuple[str, str, Use]]:
+    """(purpose, library of before, use now), where changed files bring another library for a watched purpose."""
     for purpose in WATCHED:
-        old: dict[str, int] = {}
-        for use in uses(before, LIBRARIES[purpose], LAZY):
-            old[use.library] = old.get(use.library, 0) + 1
+        found = [use for use in uses(now, LIBRARIES[purpose], LAZY) if now.paths[use.importer] in changed]
+        if not found:
+            continue
+        old = Counter(use.library for use in uses(before(), LIBRARIES[purpose], LAZY))
         if old:
             house = min(old, key=lambda library: (-old[library], library))
-            yield from ((purpose, house, use) for use in uses(now, LIBRARIES[purpose], LAZY) if use.library not in old)
+            yield from ((purpose, house, use) for use in found if use.library not in old)
 
 
 def uses(imports: Imports, libraries: Iterable[str], latest: int) -> Iterator[Use]:

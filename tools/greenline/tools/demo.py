@@ -110,8 +110,62 @@ def main() -> int:
         run(root, "greenline affected --base HEAD --format nodeids")
         print("Running what can break, with pytest's own output:\n")
         code = run(root, "greenline test --base main -- --no-header")
-        print("The change broke core's own test, and only what depends on it ran." if code == 1 else "")
-        return 0 if code == 1 else 1
+        print("The change broke core's own test, and only what depends on it ran.\n" if code == 1 else "")
+        return 0 if code == 1 and break_and_repair(root) else 1
+
+
+def break_and_repair(root: Path) -> bool:
+    """Two branches that are green alone break main together; whether repair proposes a fix that holds."""
+    git(root, "checkout -q -f main")
+    print("Two other branches. One renames a function of the core, everywhere:\n")
+    git(root, "switch -q -c rename main")
+    for path in ("core/src/core/text.py", "core/tests/test_text.py", *services_with("text")):
+        edit(root, path, "slug(", "slugify(")
+        edit(root, path, "import slug\n", "import slugify\n")
+    git(root, "commit -q -a -m 'slug is now slugify'")
+    run(root, "git diff --stat main rename")
+    print("The other adds a service that calls the function by its old name:\n")
+    git(root, "switch -q -c labels main")
+    write(root, LABELS)
+    git(root, "add -A")
+    git(root, "commit -q -m 'Labels for parcels'")
+    run(root, "git diff --stat main labels")
+    print("Each is green. Before the merge, greenline tells what the two do together:\n")
+    told = run(root, "greenline conflicts rename labels")
+    print("They are merged all the same, and main breaks:\n")
+    git(root, "switch -q main")
+    git(root, "merge -q --no-ff -m 'Merge rename' rename")
+    git(root, "merge -q --no-ff -m 'Merge labels' labels")
+    repaired = run(root, "greenline repair --bad main")
+    branch = listed(root, "greenline/repair")
+    if told != 1 or repaired != 0 or not branch:
+        return False
+    run(root, f"git show --format=%s {branch} -- shipping")
+    print("Main was not moved. The proposal's tests pass, all of them:\n")
+    git(root, f"checkout -q {branch}")
+    return run(root, "greenline test --base main~2 -- --no-header") == 0
+
+
+LABELS = {
+    "shipping/src/shipping/labels.py": (
+        "from core import text\n\n\ndef label(name: str) -> str:\n    return f'to {text.slug(name)}'\n"
+    ),
+    "shipping/tests/test_shipping_labels.py": (
+        "from shipping.labels import label\n\n\ndef test_label():\n    assert label('Ada L') == 'to ada-l'\n"
+    ),
+}
+
+
+def services_with(uses: str) -> list[str]:
+    """The services of the projects that use this module of the core."""
+    chosen = {"text": 0, "money": 1}[uses]
+    return [f"{name}/src/{name}/service.py" for number, name in enumerate(PROJECTS) if number % 2 == chosen]
+
+
+def listed(root: Path, prefix: str) -> str:
+    """The one branch below a prefix, or ""."""
+    command = ["git", "for-each-ref", "--format=%(refname:short)", f"refs/heads/{prefix}"]
+    return subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def write(root: Path, files: Mapping[str, str]) -> None:

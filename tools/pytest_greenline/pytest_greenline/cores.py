@@ -1,8 +1,8 @@
 """How the interpreter tells which functions run: `sys.monitoring` from Python 3.12 on, `sys.setprofile` before.
 
-Both call ``ran(code, frame)`` at least once for each function of ours that starts or resumes after ``restart()``.
-Code is told apart by file and qualified name, never by the code object: equal ones in two files compare as equal,
-and one that `exec` made must not be kept alive.
+Most of what they tell is known: a block has a number, and `Seen.now` is the set of numbers that is filled. All else
+goes to ``ran(code, frame)``. Code is told apart by file and qualified name, never by the code object: equal ones in
+two files compare as equal, and one that `exec` made must not be kept alive.
 """
 
 from __future__ import annotations
@@ -17,6 +17,23 @@ monitoring: Any = getattr(sys, "monitoring", None)
 Ran = Callable[[CodeType, FrameType], None]
 
 
+class Seen:
+    """What callbacks look at. ``numbers``: file name → qualified name → number, or None for a file of others.
+
+    ``now``: the blocks of the running owner. ``plain``: a known block that is not in it only has to be added.
+    """
+
+    __slots__ = ("now", "numbers", "plain")
+
+    def __init__(self) -> None:
+        self.numbers: dict[str, dict[str, int] | None] = {}
+        self.now: set[int] = set()
+        self.plain = True
+
+
+_NEW: dict[str, int] = {}
+
+
 class Monitoring:
     """`sys.monitoring`: an event is switched off where it was seen, so that loops cost nothing.
 
@@ -25,9 +42,9 @@ class Monitoring:
 
     IDS = (4, 3)
 
-    def __init__(self, ran: Ran, foreign: set[str]) -> None:
+    def __init__(self, ran: Ran, seen: Seen) -> None:
         self._ran = ran
-        self._foreign = foreign
+        self._seen = seen
         self._id: int | None = None
         self.restart: Callable[[], object] = monitoring.restart_events
 
@@ -41,15 +58,22 @@ class Monitoring:
         else:
             names = " and ".join(str(monitoring.get_tool(number)) for number in self.IDS)
             return f"other tools hold the interpreter's monitoring ids: {names}"
-        ran, foreign, getframe, disable = self._ran, self._foreign, sys._getframe, monitoring.DISABLE
+        ran, seen, getframe, disable = self._ran, self._seen, sys._getframe, monitoring.DISABLE
+        find = seen.numbers.get
 
         def started(code: CodeType, offset: int) -> Any:
-            if code.co_filename not in foreign:
+            numbers = find(code.co_filename, _NEW)
+            if numbers is None:
+                return disable
+            number = numbers.get(code.co_qualname)
+            if number is not None and seen.plain:
+                seen.now.add(number)
+            else:
                 ran(code, getframe(1))
             return disable
 
-        def thrown(code: CodeType, offset: int, error: BaseException) -> None:
-            if code.co_filename not in foreign:
+        def thrown(code: CodeType, offset: int, error: BaseException) -> None:  # this event cannot be switched off
+            if find(code.co_filename, _NEW) is not None:
                 ran(code, getframe(1))
 
         events = monitoring.events
@@ -68,6 +92,7 @@ class Monitoring:
 
     def again(self) -> None:
         """Take back what was taken, if it is free."""
+        self.stop()
         self.start()
 
     def stop(self) -> None:
@@ -78,25 +103,28 @@ class Monitoring:
 
 
 class Profile:
-    """`sys.setprofile`, which sees each call; what was seen since the last restart is looked up."""
+    """`sys.setprofile`, which sees each call. It does not see a generator that `throw` resumes."""
 
-    def __init__(self, ran: Ran, foreign: set[str]) -> None:
-        seen: dict[str, set[str]] = {}
-        self.restart: Callable[[], object] = seen.clear
+    def __init__(self, ran: Ran, seen: Seen) -> None:
+        find = seen.numbers.get
 
         def profile(frame: FrameType, event: str, _: object) -> None:
-            if event == "call" or event == "return":  # a throw() only returns
+            if event == "call":
                 code = frame.f_code
-                filename = code.co_filename
-                if filename not in foreign:
-                    names = seen.get(filename)
-                    if names is None:
-                        names = seen[filename] = set()
-                    if code.co_qualname not in names:
-                        names.add(code.co_qualname)
+                numbers = find(code.co_filename, _NEW)
+                if numbers is not None:
+                    number = numbers.get(code.co_qualname)
+                    if number in seen.now:
+                        return
+                    if number is not None and seen.plain:
+                        seen.now.add(number)
+                    else:
                         ran(code, frame)
 
         self._profile = profile
+
+    def restart(self) -> None:
+        """Each call is seen anyway."""
 
     def start(self) -> str | None:
         if sys.getprofile() is not None:
@@ -121,5 +149,5 @@ class Profile:
 Core = Union[Monitoring, Profile]
 
 
-def core(ran: Ran, foreign: set[str]) -> Core:
-    return Monitoring(ran, foreign) if sys.version_info >= (3, 12) else Profile(ran, foreign)
+def core(ran: Ran, seen: Seen) -> Core:
+    return Monitoring(ran, seen) if monitoring is not None else Profile(ran, seen)

@@ -39,6 +39,9 @@ class Inside:
 
         Links are resolved as they were when the path was first met; a missing file has the path it would have.
         """
+        found = self._known.get(path, "?")
+        if found != "?":
+            return found
         path = os.path.normpath(os.path.join(os.getcwd(), path))
         if path not in self._known:
             thread = threading.get_ident()

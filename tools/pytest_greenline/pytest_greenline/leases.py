@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import signal
 import sys
 
 import pytest
@@ -24,9 +25,18 @@ def start(config: pytest.Config, pipes: str, shard: str, results_file: str) -> N
     leases, back = map(int, pipes.split(","))
     for descriptor in (leases, back):
         os.set_inheritable(descriptor, False)  # processes that tests start must not keep the pipes open
-    out = open(back, "w", encoding="utf-8", buffering=1)  # noqa: SIM115
-    results.start(config, results_file, out.write)
+    results.start(config, results_file, lambda line: _tell(back, line))
     config.pluginmanager.register(Leases(config, read(shard), leases), "greenline-leases")
+
+
+def _tell(descriptor: int, line: str) -> None:
+    """Tell the scheduler. Without one nobody waits for what runs here, and others may run it already."""
+    data = line.encode("utf-8", "backslashreplace")
+    try:
+        while data:
+            data = data[os.write(descriptor, data) :]
+    except OSError:
+        os.killpg(0, signal.SIGKILL)  # this process has a group of its own
 
 
 class _Between(pytest.Item):

@@ -30,6 +30,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         " folder below .greenline/records.",
     )
     group.addoption(
+        "--greenline-fork",
+        action="store_true",
+        help="With --greenline-record: each test runs in a fork first, which shows what caches hide.",
+    )
+    group.addoption(
         "--greenline-results",
         metavar="FILE",
         help="Record in FILE, as JSON lines, what is collected and how each test ends.",

@@ -13,13 +13,16 @@ import contextlib
 import importlib.util
 import io
 import linecache
+import multiprocessing.util
 import os
 import pkgutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from importlib.machinery import ModuleSpec
 from typing import Any
 
+from pytest_greenline import children
 from pytest_greenline.recorder import Recorder
 
 
@@ -41,6 +44,14 @@ class Probes:
         for name, kind in (("listdir", "listed"), ("scandir", "listed"), ("stat", "queried"), ("lstat", "queried"),
                            ("access", "queried"), ("readlink", "queried")):  # fmt: skip
             self._replace(os, name, _Watched(getattr(os, name), _asked(recorder, kind)))
+        self._replace(subprocess.Popen, "_execute_child", children.execute_child(recorder))
+        self._replace(
+            multiprocessing.util, "spawnv_passfds", children.spawn(recorder, multiprocessing.util.spawnv_passfds)
+        )
+        self._replace(os, "system", children.system(recorder))
+        for name in ("posix_spawn", "posix_spawnp"):
+            if hasattr(os, name):
+                self._replace(os, name, children.spawn(recorder, getattr(os, name)))
         self._replace(linecache, "getlines", _getlines(recorder))
         self._replace(pkgutil, "get_data", _get_data(recorder))
         self._replace(importlib.util, "find_spec", _find_spec(recorder))
@@ -202,8 +213,8 @@ def _environ_class(recorder: Recorder) -> type:
 
     class _Environ(base):  # type: ignore[misc]
         def __getitem__(self, name: Any) -> Any:
-            if not recorder.failure:
-                recorder.note_name("env", str(name))
+            if isinstance(name, str) and not recorder.failure:
+                recorder.note_name("env", name)
             return base.__getitem__(self, name)
 
         def __iter__(self) -> Iterator[Any]:
@@ -238,6 +249,8 @@ class _Listener:
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
         recorder = self._recorder
         try:
+            if name.partition(".")[0] in sys.stdlib_module_names:  # one of the same name that is ours still runs
+                return
             if not recorder.failure and not _is_foreign(path, recorder):
                 recorder.note_name("modules", name)
         except Exception as error:

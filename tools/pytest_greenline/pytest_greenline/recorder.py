@@ -17,20 +17,17 @@ import threading
 import time
 from collections.abc import Iterable
 from types import CodeType, FrameType
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
-from pytest_greenline.cores import core
+from pytest_greenline.cores import Seen, core
 from pytest_greenline.inside import Inside
 
 VERSION = 1
 SESSION = "hook:session"
 _open, _write = io.open, os.write  # the real ones: probes.py replaces the first
 _OPTIMIZED = 1  # a code flag that functions have, class and module bodies do not
-# Modules through which others ask for paths and variables.
-_MESSENGERS = (
-    "os", "posixpath", "ntpath", "genericpath", "pathlib", "pathlib._local", "collections.abc",
-    "pytest_greenline.probes",
-)  # fmt: skip
+# Packages through which others ask for paths and variables.
+_MESSENGERS = ("os", "posixpath", "ntpath", "genericpath", "pathlib", "collections", "pytest_greenline")
 _LISTS = ("modules", "opened", "listed", "queried", "env", "children", "units")
 
 
@@ -42,7 +39,7 @@ class Owner:
     listed: set[str]
     queried: set[str]
     env: set[str]
-    children: set[tuple[str, ...]]
+    children: set[str]
     units: set[str]
 
     def __init__(self, id: str) -> None:
@@ -84,13 +81,14 @@ class Recorder:
         self.edges = False  # note who called a block first; for the forking pass
         self.units: dict[str, Owner] = {}
         self._lock = threading.RLock()
+        self._seen = Seen()
         self._paths: dict[str, str] = {}  # file names of code objects of ours
-        self._foreign: set[str] = set()  # and of others
         self._files: set[str] = set()
         self._ids: dict[tuple[str, str], int] = {}
-        self._core = core(self._ran, self._foreign)
+        self._core = core(self._ran, self._seen)
         self.session = Owner(child_of) if child_of else self.unit(SESSION)
         self._stack = [_Running(self.session)]
+        self._look_at_top()
         self._begin_file(process)
 
     # -- from start to end -------------------------------------------------------------------------------
@@ -110,6 +108,7 @@ class Recorder:
         self._core.stop()
         if not self.failure and not self.child:
             for _, unit in sorted(self.units.items()):
+                unit.modules = {each for each in unit.modules if each not in sys.modules or self.module_path(each)}
                 early = {"early": True} if unit.early else {}
                 self._line({"kind": "unit", "id": unit.id, **early, **unit.lists()})
             self._line({"kind": "end"})
@@ -125,12 +124,17 @@ class Recorder:
         os.makedirs(self.folder, exist_ok=True)
         name = f"{process}-{os.getpid()}-{time.time_ns():x}.jsonl"
         # A child writes each line at once.
-        self._file = _open(os.path.join(self.folder, name), "ab", buffering=0 if self.child else 1 << 16)
+        buffering = 0 if self.child else 1 << 16
+        self._file: BinaryIO = _open(os.path.join(self.folder, name), "ab", buffering=buffering)
         first = {"kind": "session", "version": VERSION, "process": process, "suite_root": self.suite_root}
         self._line({**first, "variant": self._variant})
 
     def _line(self, fields: dict[str, Any]) -> None:
         self._file.write(json.dumps(fields, separators=(",", ":")).encode() + b"\n")
+
+    def left_out(self, ids: list[str]) -> None:
+        if ids and not self.failure:
+            self._line({"kind": "deselected", "ids": sorted(ids)})
 
     def flush(self) -> None:
         self._file.flush()
@@ -143,7 +147,17 @@ class Recorder:
         self._ids, self._files = {}, set()
         self.session = Owner(owner.id)
         self._stack = [_Running(self.session)]
+        for numbers in self._seen.numbers.values():
+            if numbers:
+                numbers.clear()
+        self._look_at_top()
         self._begin_file("child")
+
+    def ticket(self) -> dict[str, str]:
+        """What a process that starts now needs to record for the running owner."""
+        return {
+            "root": self.inside.root, "folder": self.folder, "suite_root": self.suite_root, "owner": self.owner().id,
+        }  # fmt: skip
 
     # -- owners ------------------------------------------------------------------------------------------
 
@@ -156,6 +170,7 @@ class Recorder:
         """Count for this owner until ``end`` of what this gives. What runs is told anew."""
         depth = len(self._stack)
         self._stack.append(_Running(owner))
+        self._look_at_top()
         if threading.active_count() > 1:
             own = threading.get_ident()
             for thread, frame in sys._current_frames().items():  # a loop that began earlier starts nothing
@@ -166,6 +181,13 @@ class Recorder:
 
     def end(self, depth: int) -> None:
         del self._stack[depth:]
+        self._look_at_top()
+
+    def _look_at_top(self) -> None:
+        """Let the callbacks fill the blocks of who runs. Where more is to be done, they must ask."""
+        owner, frame, _ = self._stack[-1]
+        self._seen.plain = frame is None and not self.child and not self.edges
+        self._seen.now = owner.blocks
 
     def begin_test(self, id: str) -> Owner:
         owner = Owner(id)
@@ -179,6 +201,7 @@ class Recorder:
         self.end(1)
         lost = {"lost": owner.lost} if owner.lost else {}
         if not self.failure:
+            owner.modules = {each for each in owner.modules if each not in sys.modules or self.module_path(each)}
             phases = {name: round(seconds, 6) for name, seconds in phases.items()}
             lists = owner.lists()
             self._line({"kind": "test", "id": owner.id, **lists, "outcome": outcome, "phases": phases, **lost})
@@ -197,6 +220,7 @@ class Recorder:
                 if _is_running(frame):
                     return owner
                 del stack[at:]  # that module is done
+                self._look_at_top()
         return self.session
 
     # -- what happens ------------------------------------------------------------------------------------
@@ -219,7 +243,11 @@ class Recorder:
             name = _block_name(code)
             if code.co_name == "<module>":
                 owner = self._module_starts(owner, path, frame)
-            self._note_block(owner, path, name)
+            number = self._note_block(owner, path, name)
+            if code.co_flags & _OPTIMIZED:
+                numbers = self._seen.numbers[filename]
+                assert numbers is not None
+                numbers[code.co_qualname] = number
             if self.edges:
                 self._note_caller(owner, path, name, frame)
         except Exception as error:
@@ -228,12 +256,13 @@ class Recorder:
     def _classify(self, filename: str) -> str | None:
         path = None if filename.startswith("<") else self.inside.relative(filename)
         if not path or not os.path.isabs(filename) or not _is_file(filename):
-            self._foreign.add(filename)
+            self._seen.numbers[filename] = None
             return None
+        self._seen.numbers[filename] = {}
         self._paths[filename] = path
         return path
 
-    def _note_block(self, owner: Owner, path: str, name: str) -> None:
+    def _note_block(self, owner: Owner, path: str, name: str) -> int:
         key = (path, name)
         number = self._ids.get(key)
         if number is None:
@@ -245,6 +274,7 @@ class Recorder:
             owner.blocks.add(number)
             if self.child:
                 self._line({"kind": "part", "id": owner.id, "blocks": [number]})
+        return number
 
     def note_file(self, path: str) -> None:
         """The content of a Python file, as this process sees it."""
@@ -259,9 +289,9 @@ class Recorder:
         oid = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
         self._line({"kind": "file", "path": path, "oid": oid})
 
-    def note(self, owner: Owner, kind: str, value: str | tuple[str, ...]) -> None:
+    def note(self, owner: Owner, kind: str, value: str) -> None:
         """Add to one of an owner's lists."""
-        values: set[Any] = getattr(owner, kind)
+        values: set[str] = getattr(owner, kind)
         if value not in values:
             values.add(value)
             if self.child:
@@ -287,6 +317,10 @@ class Recorder:
         if name not in getattr(owner, kind) and self._counts(owner, sys._getframe(2), kind == "env"):
             self.note(owner, kind, name)
 
+    def counts_child(self, frame: FrameType) -> bool:
+        """Is a process that starts now one of a test's? pytest-xdist starts its workers too."""
+        return not self.failure and self._counts(self.owner(), frame, False)
+
     def _counts(self, owner: Owner, frame: FrameType | None, trivial: bool) -> bool:
         """Is this for the tests? pytest's own work is not: to collect, and ``trivial`` questions later on."""
         if owner.id.startswith(("hook:", "collect:")):
@@ -295,9 +329,9 @@ class Recorder:
             return frame is not None
         if not trivial:
             return True
-        while frame is not None and frame.f_globals.get("__name__") in _MESSENGERS:
+        while frame is not None and _package_of(frame) in _MESSENGERS:
             frame = frame.f_back
-        return frame is None or not str(frame.f_globals.get("__name__")).startswith(("_pytest.", "pytest_greenline."))
+        return frame is None or _package_of(frame) != "_pytest"
 
     # -- modules -----------------------------------------------------------------------------------------
 
@@ -316,6 +350,7 @@ class Recorder:
             if above is not None and above != path:
                 unit.units.add(f"module:{above}")
         self._stack.append(_Running(unit, frame, threading.get_ident()))
+        self._look_at_top()
         self._core.restart()
         return unit
 
@@ -353,7 +388,7 @@ class Recorder:
         """These functions started earlier and still run."""
         while frame is not None:
             filename = frame.f_code.co_filename
-            if filename not in self._foreign:
+            if self._seen.numbers.get(filename, {}) is not None:
                 path = self._paths.get(filename) or self._classify(filename)
                 if path and path.endswith(".py"):
                     self._note_block(owner, path, _block_name(frame.f_code))
@@ -371,15 +406,51 @@ class Recorder:
                     return
             caller = caller.f_back
 
-    def write_cache(self, number: int, blocks: Iterable[int]) -> None:
-        path, name = next(key for key, each in self._ids.items() if each == number)
-        self._line({"kind": "cache", "path": path, "name": name, "blocks": sorted(blocks)})
+    # -- the forking pass --------------------------------------------------------------------------------
+
+    def alone(self, nowhere: BinaryIO) -> None:
+        """In a fork that runs one test: nothing is written, units are filled anew, callers are noted."""
+        self._file = nowhere
+        self.units = {}
+        self.edges = True
+
+    def edges_of(self, owner: Owner) -> dict[tuple[str, str], tuple[str, str] | None]:
+        """Each block that ran for this test, in units too, and who called it first."""
+        keys = {number: key for key, number in self._ids.items()}
+        found: dict[tuple[str, str], tuple[str, str] | None] = {}
+        for each in (owner, *self.units.values()):
+            for number in each.blocks:
+                caller = each.callers.get(number)
+                found.setdefault(keys[number], keys[caller] if caller else None)
+        return found
+
+    def blocks_of(self, owner: Owner) -> set[tuple[str, str]]:
+        """The blocks of a test and of all units that it used."""
+        keys = {number: key for key, number in self._ids.items()}
+        numbers, todo, done = set(owner.blocks), list(owner.units), set()
+        while todo:
+            unit = self.units.get(todo.pop())
+            if unit is not None and unit.id not in done:
+                done.add(unit.id)
+                numbers |= unit.blocks
+                todo += unit.units
+        return {keys[number] for number in numbers}
+
+    def write_edges(self, kind: dict[str, str], blocks: Iterable[tuple[str, str]]) -> None:
+        """A line that adds blocks to a block ("cache") or a test ("part")."""
+        nobody = Owner("")
+        numbers = sorted(self._note_block(nobody, path, name) for path, name in blocks)
+        self._line({**kind, "blocks": numbers})
 
 
 def _block_name(code: CodeType) -> str:
     name = code.co_qualname.partition(".<locals>")[0]
     is_function = code.co_flags & _OPTIMIZED or ".<locals>" in code.co_qualname
     return name if is_function and not name.endswith(">") else ""
+
+
+def _package_of(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__")).partition(".")[0]
 
 
 def _is_running(frame: FrameType) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pytest_greenline import forked
 from pytest_greenline.inside import Inside, repository_of
 from pytest_greenline.probes import Probes
 from pytest_greenline.recorder import Owner, Recorder
@@ -83,6 +84,9 @@ class Recording:
         self._failures: list[str] = []
         self._reports: list[pytest.TestReport] = []
         self._removed = False
+        self._forks = False  # the forking pass is on: its children are no children of a test
+        self._alone: dict[str, forked.Alone] = {}
+        self._owners: dict[str, Owner] = {}
         os.register_at_fork(before=self._before_fork, after_in_child=self._after_fork)
 
     def pytest_report_header(self) -> str:
@@ -100,6 +104,42 @@ class Recording:
         yield
         self.recorder.end(depth)
 
+    # -- the forking pass --------------------------------------------------------------------------------
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, Any, None]:
+        if self.config.getoption("greenline_fork") and not self.config.getoption("collectonly"):
+            xdist = not hasattr(session, "items") or hasattr(self.config, "workerinput")
+            reason = "it needs one process, not pytest-xdist's" if xdist else forked.cannot_fork()
+            if reason:
+                self.told.append(f"no forking pass: {reason}")
+            else:
+                self._run_alone(session.items)
+        yield
+
+    def _run_alone(self, items: list[pytest.Item]) -> None:
+        self._forks = True
+        for item in items:
+            self.test = owner = Owner(self.node_id(item))
+            found = forked.run_alone(item, self.recorder, owner)
+            if found is not None:
+                self._alone[owner.id] = found
+        self.test = None
+        self._forks = False
+        self.told.append(f"forking pass: {len(self._alone):,} of {len(items):,} tests passed alone")
+
+    def _write_cache_edges(self) -> None:
+        edges: dict[forked.Block, set[forked.Block]] = {}
+        for id, alone in self._alone.items():
+            if id in self._owners:
+                found, rest = forked.cache_edges(alone, self.recorder.blocks_of(self._owners[id]))
+                for caller, blocks in found.items():
+                    edges.setdefault(caller, set()).update(blocks)
+                if rest:
+                    self.recorder.write_edges({"kind": "part", "id": id}, rest)
+        for (path, name), blocks in sorted(edges.items()):
+            self.recorder.write_edges({"kind": "cache", "path": path, "name": name}, blocks)
+
     # -- tests -------------------------------------------------------------------------------------------
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
@@ -113,11 +153,20 @@ class Recording:
         phases: dict[str, float] = {}
         for report in self._reports:
             phases[report.when or ""] = phases.get(report.when or "", 0.0) + report.duration
+        if self._alone:
+            self._owners[owner.id] = owner
         recorder.end_test(owner, outcome_of(self._reports), phases)
+
+    def pytest_deselected(self, items: list[pytest.Item]) -> None:
+        """Not run, but there: a function of which only some parameters ran is not known whole."""
+        self.recorder.left_out([self.node_id(item) for item in items if "[" in item.nodeid])
 
     def node_id(self, item: pytest.Item) -> str:
         path = self.recorder.inside.relative(str(item.path))
         name = item.nodeid.partition("::")[2]
+        group = item.get_closest_marker("xdist_group")
+        if group is not None and hasattr(self.config, "workerinput"):  # pytest-xdist adds it to the node id
+            name = name.removesuffix(f"@{group.kwargs.get('name', group.args[0] if group.args else 'default')}")
         return item.nodeid if path is None else f"{path}::{name}" if name else path
 
     def _inherited(self, item: pytest.Item) -> set[str]:
@@ -186,14 +235,15 @@ class Recording:
             self.recorder.flush()
 
     def _after_fork(self) -> None:
-        if not self._removed and not self.recorder.failure:
+        if not self._removed and not self.recorder.failure and not self._forks:
             try:
                 self.recorder.become_child()
             except Exception as error:
                 self.recorder.fail(error)
 
-    @pytest.hookimpl(tryfirst=True)
+    @pytest.hookimpl(tryfirst=True)  # a worker that told of its end may be killed at any time
     def pytest_sessionfinish(self) -> None:
+        self._finish()
         output = getattr(self.config, "workeroutput", None)
         if output is not None:
             output["greenline_recording"] = self.recorder.failure
@@ -205,6 +255,8 @@ class Recording:
             self._failures.append(failure)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        for line in self.told:
+            terminalreporter.write_line(f"greenline: {line}")
         for failure in dict.fromkeys(filter(None, [self.recorder.failure, *self._failures])):
             terminalreporter.write_line(
                 f"greenline: warning: recording stopped: {failure}; what this process recorded does not count",
@@ -215,10 +267,17 @@ class Recording:
     def pytest_unconfigure(self) -> None:
         """Before the interpreter ends: callbacks that run then can fail."""
         global _active
-        self.probes.remove()
-        self.recorder.close()
-        self._removed = True
+        self._finish()
         _active = None
+
+    def _finish(self) -> None:
+        if not self._removed:
+            self._removed = True
+            self.probes.remove()
+            self.recorder.stop()
+            if self._alone and not self.recorder.failure:
+                self._write_cache_edges()
+            self.recorder.close()
 
 
 def outcome_of(reports: list[pytest.TestReport]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from greenline.ci.breakage.failures import kind_of
@@ -52,13 +52,12 @@ def classify(counts: Counts, message: str, third_party_missing: bool = False) ->
     return BREAK if 2 * fails >= runs else FLAKE
 
 
-def missing_distribution(message: str, modules: Iterable[str]) -> bool:
-    """Whether a failure says that a module is not installed which is none of the repository's own."""
+def missing_module(message: str) -> str:
+    """The top-level module that a failure says is not there, or ""."""
     match = re.search(r"No module named '([\w.]+)'", message)
     if not match or kind_of(message) not in ("ModuleNotFoundError", "ImportError"):
-        return False
-    top = match[1].partition(".")[0]
-    return top not in {name.partition(".")[0] for name in modules}
+        return ""
+    return match[1].partition(".")[0]
 
 
 def near_dates(texts: Mapping[str, str], now: datetime.date) -> list[tuple[str, int, datetime.date]]:

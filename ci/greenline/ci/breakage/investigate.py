@@ -7,8 +7,10 @@ of the search, each posterior. Nothing is blamed without a reproduction.
 from __future__ import annotations
 
 import datetime
+import re
 import time
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from greenline.ci.breakage import classify, failures, suspects
@@ -83,12 +85,13 @@ class Question(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """A failure, its counts, and the runs at both ends."""
+    """A failure and its counts. ``company``: files that must be collected with its tests for it to show."""
 
     fingerprint: str
     tests: tuple[str, ...]
     outcome: Outcome
     counts: Counts
+    company: tuple[str, ...] = ()
 
 
 def investigate(workspace: Workspace, config: Config, prober: Prober, question: Question) -> Found:
@@ -171,8 +174,9 @@ def _failing(
     first: Run,
 ) -> list[Breakage]:
     tests = {key: each[:_MOST_SCOUTS] for key, each in groups.items()}
-    scouts = tuple(sorted({test for each in tests.values() for test in each}))
-    good = question.good or _walk_back(workspace, prober, question.bad, scouts)
+    company = {key: _company(failing[groups[key][0]]) for key in groups}
+    scouts = tuple(dict.fromkeys([*chain(*company.values()), *sorted(chain(*tests.values()))]))
+    good = question.good or _walk_back(workspace, prober, question.bad, scouts, tuple(chain(*tests.values())))
     prober.tell(f"{len(groups)} failures; reproducing at bad {question.bad[:12]} and good {(good or 'none')[:12]}")
     at = [(question.bad, Probe(scouts))] * (RUNS - 1) + ([(good, Probe(scouts))] * RUNS if good else [])
     runs = prober.run_all(at, "reproduce")
@@ -187,8 +191,10 @@ def _failing(
         counts = Counts(
             (_fails(bad_runs, scouting), len(bad_runs)), (_fails(good_runs, scouting), len(good_runs)), in_order
         )
-        counts = _settle(prober, question, scouting, counts)
-        seen = _Seen(key, groups[key], outcome, counts)
+        counts = _settle(prober, question, (*company[key], *scouting), scouting, counts)
+        if counts.bad[0]:  # it fails alone, so the first run of all is one more reproduction
+            counts = counts._replace(bad=(counts.bad[0] + 1, counts.bad[1] + 1))
+        seen = _Seen(key, groups[key], outcome, counts, company[key])
         kind, notes = _kind_of(workspace, prober, question, seen, first)
         if kind == classify.BREAK and not trouble and good:
             breaks.append(seen)
@@ -201,13 +207,22 @@ def _failing(
     return found + _search(workspace, config, prober, question, breaks)
 
 
-def _settle(prober: Prober, question: Question, tests: tuple[str, ...], counts: Counts) -> Counts:
+_MISMATCH = re.compile(r"import file mismatch[\s\S]*has this __file__ attribute:\s+(\S+\.py)")
+
+
+def _company(outcome: Outcome) -> tuple[str, ...]:
+    """The file whose module has the same name: pytest cannot collect both."""
+    match = _MISMATCH.search(outcome.text)
+    return (match[1],) if match else ()
+
+
+def _settle(prober: Prober, question: Question, run: tuple[str, ...], tests: tuple[str, ...], counts: Counts) -> Counts:
     """More runs where the first ones disagree: they must tell a flaky test from one that breaks now and then."""
     fails, runs = counts.bad
     if fails in (0, runs) and counts.good[0] in (0, counts.good[1]):
         return counts
     ends = [question.bad] * 4 + ([question.good] * 6 if question.good else [])
-    more = prober.run_all([(commit, Probe(tests)) for commit in ends], "reproduce, the runs disagree")
+    more = prober.run_all([(commit, Probe(run)) for commit in ends], "reproduce, the runs disagree")
     bad, good = more[:4], more[4:]
     return counts._replace(
         bad=(fails + _fails(bad, tests), runs + len(bad)),
@@ -227,7 +242,8 @@ def _kind_of(
     bomb = _time_bomb(workspace, prober, question, seen)
     if bomb:
         return classify.TIME_BOMB, bomb
-    missing = classify.missing_distribution(seen.outcome.message, _own_modules(workspace, question))
+    module = classify.missing_module(seen.outcome.message)
+    missing = bool(module) and not _was_ever_ours(workspace, question.bad, module)
     kind = classify.classify(seen.counts, seen.outcome.message, missing)
     if kind == classify.ENVIRONMENT and missing:
         return kind, (f"a distribution is not installed here: {seen.outcome.message}",)
@@ -236,14 +252,10 @@ def _kind_of(
     return kind, ()
 
 
-def _own_modules(workspace: Workspace, question: Question) -> list[str]:
-    """Names that the repository's own modules may have at good or bad."""
-    names = set()
-    for commit in filter(None, (question.good, question.bad)):
-        for entry in workspace.entries(commit):
-            if entry.path.endswith(".py"):
-                names.update(entry.path.removesuffix(".py").split("/"))
-    return sorted(names)
+def _was_ever_ours(workspace: Workspace, bad: str, module: str) -> bool:
+    """Whether the history of a commit has a module or package of this name, in whatever folder."""
+    paths = (f":(glob)**/{module}.py", f":(glob)**/{module}/**/*.py")
+    return bool(workspace.git("log", "--max-count=1", "--format=%H", bad, "--", *paths).strip())
 
 
 def _time_bomb(workspace: Workspace, prober: Prober, question: Question, seen: _Seen) -> tuple[str, ...]:
@@ -281,12 +293,14 @@ def _fails(runs: Sequence[Run], tests: tuple[str, ...]) -> int:
     return sum(any((outcome := run.of(test)) is not None and outcome.bad for test in tests) for run in runs)
 
 
-def _walk_back(workspace: Workspace, prober: Prober, bad: str, tests: tuple[str, ...]) -> str | None:
+def _walk_back(
+    workspace: Workspace, prober: Prober, bad: str, scope: tuple[str, ...], tests: tuple[str, ...]
+) -> str | None:
     """The nearest of main's last commits (1, 2, 4 … back) at which these tests do not fail."""
     listed = workspace.git("rev-list", "--first-parent", f"--max-count={_MOST_HISTORY + 1}", bad).split()
     back = 1
     while back < len(listed) and not prober.out_of_time:
-        run = prober.run(listed[back], Probe(tests), f"look for a green commit, {back} before bad")
+        run = prober.run(listed[back], Probe(scope), f"look for a green commit, {back} before bad")
         if not run.trouble and not _fails([run], tests):
             return listed[back]
         if back == len(listed) - 1:
@@ -327,7 +341,8 @@ def _search_one(workspace: Workspace, config: Config, prober: Prober, question: 
         positions = search.next(1 if len(able) == 1 else prober.slots)
         if not positions:
             break
-        runs = prober.run_all([(states[each], Probe(tests)) for each in positions], f"search for {seen.fingerprint}")
+        probe = Probe((*seen.company, *tests))
+        runs = prober.run_all([(states[each], probe) for each in positions], f"search for {seen.fingerprint}")
         for position, run in zip(positions, runs, strict=True):
             if run.trouble or _other_reason(run, tests, seen):
                 search.close(position)

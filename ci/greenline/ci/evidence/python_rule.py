@@ -112,6 +112,9 @@ class Rule:
         elif kind == kinds.REMOVED:
             yield executed, "ran"
             yield self.spelling([last], importers, removed=True), "names"
+        elif name == "__all__":
+            yield self._star_importers(path), "imports all of"
+            yield self.spelling([name], importers, follow=False), "reads"
         elif kind == kinds.CONSTANT:
             yield self.spelling([last], importers), "reads"
         elif kind == kinds.ADDED:
@@ -214,7 +217,7 @@ class Rule:
         is_new = all(each in self.old for each in self.names.files(last)) and not any(
             last.encode() in (data or b"") for data in self.old.values()
         )
-        if is_new and not convention:
+        if is_new and not convention and (not change.owner or self._is_plain_class(path, change.owner)):
             yield self._enumerators(path), "lists what is in the module of"
         elif change.owner:
             yield self.spelling([last], importers), "names"
@@ -228,6 +231,31 @@ class Rule:
             )
             if not all(is_plain_base(leaf(base)) for base in change.node.bases):
                 yield self.family(path, change.name, importers), "ran the family of"
+
+    def _is_plain_class(self, path: str, name: str) -> bool:
+        """Whether a class, and all above it, are of the repository and have nothing that looks at their members."""
+        waiting, seen = [(path, name)], set()
+        while waiting:
+            place = waiting.pop()
+            if place in seen:
+                continue
+            seen.add(place)
+            node = dict(self.names.classes(place[0])).get(place[1])
+            if node is None or node.decorator_list or node.keywords or len(seen) > MOST_TOKENS:
+                return False
+            for base in map(leaf, node.bases):
+                files = filter(is_code, self.names.files(base)) if base else ()
+                found = [(each, whole) for each in files for whole, n in self.names.classes(each) if n.name == base]
+                if not found and base != "object":
+                    return False
+                waiting += found
+        return True
+
+    def _star_importers(self, path: str) -> BitMap:
+        graph = self.opened.graph
+        near = [graph.path(node) for node in graph.importers(graph.node(path))]
+        with_star = [each for each in near if b"import *" in (self.opened.read_head(each) or b"")]
+        return BitMap().union(*map(self.importers, with_star))
 
     def _enumerators(self, path: str) -> BitMap:
         """Who ran code that lists what a module holds, in the module or a file that imports it."""

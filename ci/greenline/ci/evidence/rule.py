@@ -19,7 +19,7 @@ from greenline.ci.evidence.python_rule import Hit, Rule
 from greenline.ci.evidence.reading import Evidence
 from greenline.ci.selection.data_files import NO_EFFECT, DataRules
 from greenline.ci.selection.select import NATIVE, STUBS, Selection, select
-from greenline.depgraph.blocks import parse_both
+from greenline.depgraph.blocks import parse
 from greenline.depgraph.config import Config
 from greenline.depgraph.globs import matcher
 from greenline.depgraph.index import Opened
@@ -143,11 +143,11 @@ def _module(rule: Rule, state: FileState) -> Iterator[Hit]:
     elif state.base == ABSENT:
         yield from _added_module(rule, path)
     elif old != new:
-        trees = parse_both(old, new) if old is not None and new is not None else None
-        if trees is None:
+        before, after = (None if data is None else parse(data) for data in (old, new))
+        if before is None or after is None:
             yield Hit(rule.importers(path), f"imported {path}, which cannot be compared")
         else:
-            yield from rule.module(path, *trees)
+            yield from rule.module(path, before, after)
 
 
 def _added_module(rule: Rule, path: str) -> Iterator[Hit]:

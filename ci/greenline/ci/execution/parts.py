@@ -12,13 +12,24 @@ from greenline.ci.sharding.plan_file import Plan, PlannedAtom, dumps
 from pytest_greenline.part import Names, Part
 
 
+class Piece(NamedTuple):
+    """What one shard runs of a suite: its atoms, and the names whose new tests it runs."""
+
+    atoms: list[PlannedAtom]
+    owns: list[str]
+
+
 class SuitePart(NamedTuple):
-    """What runs of one suite; ``root`` is its rootdir, relative to the repository."""
+    """What runs of one suite; ``root`` is its rootdir, relative to the repository. ``pieces``: shard by shard."""
 
     suite: str
     root: str
     part: Part
-    atoms: list[PlannedAtom]
+    pieces: list[Piece]
+
+    @property
+    def atoms(self) -> list[PlannedAtom]:
+        return [atom for piece in self.pieces for atom in piece.atoms]
 
 
 def digest(plan: Plan) -> str:
@@ -54,21 +65,27 @@ def parts_of(plan: Plan, top: str, indexes: Iterable[int]) -> list[SuitePart]:
     """What these shards run, suite by suite. ``top``: the repository."""
     chosen = set(indexes)
     suites = suites_of(plan)
-    atoms: defaultdict[str, list[PlannedAtom]] = defaultdict(list)
-    owns: defaultdict[str, list[str]] = defaultdict(list)
-    other_atoms: defaultdict[str, list[PlannedAtom]] = defaultdict(list)
-    other_owns: defaultdict[str, list[str]] = defaultdict(list)
+    pieces: defaultdict[str, list[Piece]] = defaultdict(list)
+    others: defaultdict[str, list[Piece]] = defaultdict(list)
     for shard in plan.shards:
-        into_atoms, into_owns = (atoms, owns) if shard.index in chosen else (other_atoms, other_owns)
+        own: defaultdict[str, Piece] = defaultdict(lambda: Piece([], []))
         for atom in shard.atoms:
-            into_atoms[suites[_file(atom.tests[0])]].append(atom)
+            own[suites[_file(atom.tests[0])]].atoms.append(atom)
         for name in shard.owns:
-            into_owns[suites[_file(name)]].append(name)
-    parts = []
-    for suite in sorted({*atoms, *owns}):
-        mine = names_of(atoms[suite], owns[suite])
-        here = {_file(name) for some in mine for name in some}
-        elsewhere = names_of(other_atoms[suite], other_owns[suite])
-        others = Names(*({name: None for name in some if _file(name) in here} for some in elsewhere))
-        parts.append(SuitePart(suite, plan.suites.get(suite, ""), Part(top, mine, others), atoms[suite]))
-    return parts
+            own[suites[_file(name)]].owns.append(name)
+        for suite, piece in own.items():
+            (pieces if shard.index in chosen else others)[suite].append(piece)
+    return [
+        SuitePart(suite, plan.suites.get(suite, ""), Part(top, *_names(pieces[suite], others[suite])), pieces[suite])
+        for suite in sorted(pieces)
+    ]
+
+
+def _names(mine: Iterable[Piece], others: Iterable[Piece]) -> tuple[Names, Names]:
+    """The names of these pieces, and those of the others that are in the same files."""
+    own, elsewhere = (
+        names_of((atom for piece in some for atom in piece.atoms), (name for piece in some for name in piece.owns))
+        for some in map(list, (mine, others))
+    )
+    here = {_file(name) for names in own for name in names}
+    return own, Names(*({name: None for name in names if _file(name) in here} for names in elsewhere))

@@ -130,7 +130,7 @@ def _lines(path: str) -> Iterator[dict[str, Any]]:
                 raise ValueError("it does not begin with a session")
             yield line
         except (ValueError, LookupError, TypeError) as error:
-            if number > 1 and number == len(lines):
+            if number == len(lines) and not text.endswith("\n"):
                 return
             raise GreenlineError(
                 f"{path}:{number}: this is no result stream: {error}",

@@ -9,41 +9,39 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from greenline.ci.sharding.plan_file import PlannedAtom
+from greenline.ci.execution.queue import Doing, Job
 from greenline.depgraph.errors import GreenlineError
 
-
-class Job(NamedTuple):
-    """An atom to lease; ``owns``: names whose new tests run with it; ``retry``: why it runs again, or None."""
-
-    atom: PlannedAtom
-    suite: str
-    owns: tuple[str, ...] = ()
-    retry: str | None = None
+_LEAVE = 60
+"""Seconds that a process may take from the end of its session to its own."""
+_PAUSE = 2
 
 
 class Worker:
-    """``events`` gives what the plugin's recorder says; see pytest_greenline.leases."""
+    """``events``: the pipe with what the plugin's recorder says; see pytest_greenline.leases.
+
+    ``doing``: the job that it runs, None: idle; ``leased``, ``heard``: when that began, when it last said something;
+    ``ended``: pytest has finished its session.
+    """
 
     def __init__(
-        self, name: str, suite: str, devices: tuple[int, ...], command: Sequence[str], folder: str,
-        variables: Mapping[str, str], stream: str, log: str,
+        self, suite: str, devices: tuple[int, ...], command: Sequence[str], folder: str, variables: Mapping[str, str],
+        stream: str,
     ) -> None:  # fmt: skip
-        self.name, self.suite, self.devices, self.stream, self.log = name, suite, devices, stream, log
-        self.job: Job | None = None
-        self.test: str | None = None  # the one that runs now
-        self.done: set[str] = set()  # of the job
-        self.leased = self.since = time.monotonic()  # when the job began; since when nothing was heard
-        self.ended = False  # has pytest finished its session?
+        self.suite, self.devices, self.stream = suite, devices, stream
+        self.log = stream.removesuffix(".jsonl") + ".log"
+        self.doing: Doing | None = None
+        self.leased = self.heard = time.monotonic()
+        self.ended = False
         self.closing = False
         self._rest = b""
         leases, self._leases = os.pipe()
         self.events, back = os.pipe()
         os.set_blocking(self.events, False)
         try:
-            with open(log, "ab") as output:
+            with open(self.log, "ab") as output:
                 self.process = subprocess.Popen(
                     [*command, f"--greenline-leases={leases},{back}", f"--greenline-results={stream}"],
                     cwd=folder,
@@ -63,12 +61,10 @@ class Worker:
             os.close(back)
 
     def lease(self, job: Job) -> None:
-        self.job, self.test = job, None
-        self.leased = self.since = time.monotonic()
-        self.done = set()
-        line = json.dumps({"tests": job.atom.tests, "owns": job.owns, "retry": job.retry}) + "\n"
+        self.doing = Doing(job, self.stream)
+        self.leased = self.heard = time.monotonic()
         with contextlib.suppress(BrokenPipeError):  # it is lost; its events will end, which tells
-            _write(self._leases, line.encode("utf-8", "surrogateescape"))
+            _write(self._leases, job.line().encode("utf-8", "surrogateescape"))
 
     def close(self) -> None:
         """Nothing more will be leased."""
@@ -78,20 +74,33 @@ class Worker:
 
     def read(self) -> list[dict[str, Any]] | None:
         """What was said since the last call; None when the process is gone."""
+        gone = self.process.poll() is not None  # asked first: nothing can come after that
         try:
             data = os.read(self.events, 1 << 20)
         except BlockingIOError:
-            return []
+            return None if gone else []  # a forked child may keep the pipe open
         if not data:
             return None
         *lines, self._rest = (self._rest + data).split(b"\n")
+        self.heard = time.monotonic()
         return [json.loads(line) for line in lines]
 
+    def note(self, event: Mapping[str, Any]) -> None:
+        """Take in an event, after the queue did."""
+        if event["event"] == "leased":
+            self.doing = None
+        elif event["event"] == "end":
+            self.ended = True
+
     def finish(self) -> int:
-        """Wait for the end of the process; its exit code, -N for signal N."""
+        """Wait for the end of the process, but not for ever; its exit code, -N for signal N."""
         self.close()
         os.close(self.events)
-        return self.process.wait()
+        try:
+            return self.process.wait(_LEAVE)
+        except subprocess.TimeoutExpired:
+            self.kill(f"it did not end {_LEAVE} s after its session")
+            return self.process.wait()
 
     def kill(self, why: str) -> None:
         """End it with all processes that it started. faulthandler, if pytest has it on, first tells where it is."""
@@ -101,21 +110,16 @@ class Worker:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.process.pid, signal.SIGABRT)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(2)
+            self.process.wait(_PAUSE)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         for pid in family:  # those in sessions of their own
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
 
-    def record(self, test: str, when: str, message: str) -> None:
-        """Write a result that the dead process could not; its last line may be cut off."""
-        line = {"event": "test", "id": test, "when": when, "outcome": "failed", "seconds": 0.0, "message": message}
-        with open(self.stream, "r+b") as file:
-            data = file.read()
-            file.seek(data.rfind(b"\n") + 1)
-            file.truncate()
-            file.write((json.dumps(line) + "\n").encode())
+
+def told_code(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
 def _write(descriptor: int, data: bytes) -> None:

@@ -31,6 +31,16 @@ def tip(workspace: Workspace, branch: str) -> str | None:
     return workspace.resolve(f"refs/heads/{branch}")
 
 
+def tip_anywhere(workspace: Workspace, branch: str, remote: str) -> str | None:
+    """The commit of a branch here, else where the remote had it at the last fetch."""
+    return tip(workspace, branch) or workspace.resolve(f"refs/remotes/{remote}/{branch}")
+
+
+def fetch(workspace: Workspace, remote: str) -> None:
+    """Learn which proposals the remote has. Raises GitError."""
+    workspace.git("fetch", "--quiet", "--no-tags", remote, f"+refs/heads/{PREFIX}*:refs/remotes/{remote}/{PREFIX}*")
+
+
 def push(scratch: git.Repo, target: str, branch: str, commit: str, expected: str | None) -> None:
     """Put a commit of the scratch repository on a branch of another one (a path or URL).
 

@@ -20,6 +20,12 @@ MOST_BYTES = 1 << 30
 """What a checkout may have gained in files before its diff is not even looked at."""
 
 
+DROPPINGS = "__pycache__/\n*.py[cod]\n.pytest_cache/\n.mypy_cache/\n.ruff_cache/\n.hypothesis/\n.coverage\n"
+"""What running tests leaves behind in a repository without a .gitignore: no part of a diff."""
+MOST_DIFF = 4 << 20
+"""Of a diff that is carried on; the policy's own limit is far below."""
+
+
 class Refused(Exception):
     """A tree or a diff that is not taken over; the message says why."""
 
@@ -47,6 +53,9 @@ def make(workspace: Workspace, commit: str, home: str) -> Clone:
             file.write(objects + "\n")
         _git(clone, "config", "core.bare", "false", bare=True)
         _git(clone, "update-ref", "--no-deref", "HEAD", commit, bare=True)
+    os.makedirs(os.path.join(trusted, "info"), exist_ok=True)
+    with open(os.path.join(trusted, "info", "exclude"), "w", encoding="utf-8") as file:
+        file.write(DROPPINGS)
     _git(clone, "read-tree", "--reset", "-u", commit)
     _git(clone._replace(git_dir=os.path.join(folder, ".git")), "read-tree", "--reset", commit)
     return clone
@@ -57,7 +66,10 @@ def diff_of(clone: Clone) -> bytes:
     _look(clone)
     _git(clone, "read-tree", "--reset", clone.commit)
     _git(clone, "add", "--all", "--", ".")
-    return _git(clone, "diff-index", "--cached", *_PLAIN, clone.commit, "--")
+    diff = _git(clone, "diff-index", "--cached", *_PLAIN, clone.commit, "--")
+    if len(diff) > MOST_DIFF:
+        raise Refused(f"the diff has {len(diff) >> 20} MiB")
+    return diff
 
 
 def import_candidate(clone: Clone, diff: bytes, blobs: Mapping[str, tuple[str, bytes] | None] | None = None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from greenline.ci.breakage.checkouts import Checkout, Checkouts
@@ -17,10 +18,10 @@ from greenline.rules.fixes.apply import apply_all
 
 
 class Cause(NamedTuple):
-    """Why main broke, as far as the code tells: ``sentence``, and the commits on both sides of the conflict."""
+    """Why main broke, as far as the code tells: ``sentence``, and both sides of the conflict: (commit, title)."""
 
     sentence: str = ""
-    commits: tuple[str, ...] = ()
+    commits: tuple[tuple[str, str], ...] = ()
 
 
 class Fixed(NamedTuple):
@@ -33,8 +34,8 @@ class Fixed(NamedTuple):
 def fix(workspace: Workspace, config: Config, checkouts: Checkouts, breakage: Breakage) -> Fixed:
     """Find the semantic conflict that the culprit is one side of, and mend it where its class has a fix.
 
-    The two sides of a merge are its parents. A commit with one parent (squashed or rebased) is laid on the last good
-    commit to get its side back: what it changed, without what main gained meanwhile.
+    The two sides of a merge are its parents. A commit with one parent (squashed or rebased) is laid on earlier states
+    of main to get its side back: what it changed, without what main gained meanwhile.
     """
     start = time.monotonic()
     culprit = breakage.culprit.suspect if breakage.culprit else None
@@ -43,13 +44,11 @@ def fix(workspace: Workspace, config: Config, checkouts: Checkouts, breakage: Br
     checkout = checkouts.open(culprit.commit)
     here = find(checkout.folder)
     here.cache = workspace.cache
-    sides = _sides(here, checkout, breakage.good, culprit.commit, culprit.parent)
-    if sides is None:
-        return Fixed(None, Cause())
-    conflicts = find_conflicts(here, config, *sides)
+    found = (find_conflicts(here, config, *sides) for sides in _sides(here, checkout, culprit.commit, culprit.parent))
+    conflicts = next((each for each in found if each), [])
     if not conflicts:
         return Fixed(None, Cause())
-    cause = _cause(conflicts)
+    cause = _cause(here, conflicts)
     checkout.go(culprit.commit)
     fixes = [conflict.fix for conflict in conflicts if conflict.fix]
     sources = {path: data for path in _python(checkout) if (data := here.read(path)) is not None}
@@ -67,31 +66,39 @@ def fix(workspace: Workspace, config: Config, checkouts: Checkouts, breakage: Br
     return Fixed(Candidate(f"fix:{'+'.join(rules)}", diff, seconds, notes="; ".join(dict.fromkeys(notes))), cause)
 
 
-def _sides(
-    workspace: Workspace, checkout: Checkout, good: str, culprit: str, parent: str
-) -> tuple[str, str, str] | None:
-    """(base, ours, theirs) for the conflict search."""
+_EARLIER = (1, 2, 4, 8, 16)
+"""How many steps of main before a squashed commit its branch may have begun."""
+
+
+def _sides(workspace: Workspace, checkout: Checkout, culprit: str, parent: str) -> Iterator[tuple[str, str, str]]:
+    """(base, ours, theirs) to look for a conflict in: for a squashed commit, from the nearest base on."""
     import git
 
     parents = workspace.git("rev-list", "--parents", "--max-count=1", culprit).split()[1:]
     if len(parents) == 2:
         base = workspace.merge_base(*parents)
-        return (base, parents[0], parents[1]) if base else None
-    if parent == good or len(parents) != 1:
-        return None
-    checkout.go(good)
-    try:
-        checkout.repo.git.cherry_pick("--allow-empty", "--keep-redundant-commits", culprit)
-    except git.GitCommandError:
-        checkout.repo.git.cherry_pick("--abort")
-        return None
-    return good, parent, checkout.repo.head.commit.hexsha
+        if base:
+            yield base, parents[0], parents[1]
+    if len(parents) != 1:
+        return
+    before = workspace.git("rev-list", "--first-parent", f"--max-count={_EARLIER[-1] + 1}", parent).split()
+    for steps in _EARLIER:
+        if steps >= len(before):
+            return
+        checkout.go(before[steps])
+        try:
+            checkout.repo.git.cherry_pick("--allow-empty", "--keep-redundant-commits", culprit)
+        except git.GitCommandError:
+            checkout.repo.git.cherry_pick("--abort")
+            return  # what it changed came to main after this
+        yield before[steps], parent, checkout.repo.head.commit.hexsha
 
 
-def _cause(conflicts: list[Conflict]) -> Cause:
+def _cause(workspace: Workspace, conflicts: list[Conflict]) -> Cause:
     first = next((conflict for conflict in conflicts if conflict.fix), conflicts[0])
-    commits = tuple(dict.fromkeys(place.commit for place in (first.ours, first.theirs) if place.commit))
-    return Cause(first.finding.message, commits)
+    commits = dict.fromkeys(place.commit for place in (first.ours, first.theirs) if place.commit)
+    titles = [(commit, workspace.git("log", "-1", "--format=%s", commit).strip()) for commit in commits]
+    return Cause(first.finding.message, tuple(titles))
 
 
 def _python(checkout: Checkout) -> list[str]:

@@ -13,15 +13,18 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from greenline.ci import main_health
 from greenline.ci.breakage import classify, probe
 from greenline.ci.breakage.checkouts import EMAIL, Checkouts
 from greenline.ci.breakage.investigate import Breakage, Found, Question, investigate
 from greenline.ci.breakage.prober import Prober
+from greenline.ci.execution.local import interpreter
 from greenline.ci.forges import plain_git
 from greenline.ci.repair import fixing, policy, proposal, records, verify
 from greenline.ci.repair.candidates import Brief, Candidate, Judged
 from greenline.ci.repair.fixing import Cause
 from greenline.ci.repair.proposal import Proposal
+from greenline.ci.repair.sandbox.interpreters import readable_of
 from greenline.ci.repair.scrub import scrub, secrets_of
 from greenline.ci.repair.settings import Settings
 from greenline.depgraph.config import Config
@@ -49,7 +52,7 @@ class Outcome(NamedTuple):
     judged: tuple[Judged, ...] = ()
     branch: str = ""
     commit: str = ""
-    text: str = ""
+    url: str = ""
 
 
 class Report(NamedTuple):
@@ -82,9 +85,13 @@ class Job(NamedTuple):
     environment: Mapping[str, str] = os.environ
 
 
-def repair(job: Job, publish: Callable[[Job, Checkouts, Proposal, Outcome], Outcome]) -> Report:
-    """Repair what is broken at a commit. ``publish`` puts a proposal where people see it (see :func:`to_branch`)."""
-    start = time.monotonic()
+Announce = Callable[[Outcome], Outcome]
+"""Told of each outcome that has a branch; a forge opens its pull request here, and may be asked again for the same."""
+
+
+def repair(job: Job, announce: Announce = lambda outcome: outcome) -> Report:
+    """Repair what is broken at a commit."""
+    start, detected = time.monotonic(), time.time()
     deadline = start + job.settings.minutes * 60
     with Checkouts(job.workspace) as checkouts:
         settings = probe.Settings(
@@ -92,9 +99,33 @@ def repair(job: Job, publish: Callable[[Job, Checkouts, Proposal, Outcome], Outc
         )
         prober = Prober(checkouts, settings, job.workspace.cache, deadline, tell=job.tell)
         found = investigate(job.workspace, job.config, prober, job.question)
-        outcomes = [_handle(job, checkouts, prober, found, breakage, publish) for breakage in found.breakages]
+        known = time.time()
+        outcomes = []
+        for breakage in found.breakages:
+            outcomes.append(_handle(job, checkouts, prober, found, breakage, announce))
+            if job.store is not None and not job.dry_run:
+                main_health.record_event(job.store, _event(job, outcomes[-1], detected, known))
         found = found._replace(probes=tuple(prober.done))
     return Report(job.question.bad, tuple(outcomes), found, found.trouble, time.monotonic() - start)
+
+
+def _event(job: Job, outcome: Outcome, detected: float, known: float) -> main_health.Event:
+    """The breakage for the record of main's health."""
+    breakage = outcome.breakage
+    culprit = breakage.culprit.suspect.commit if breakage.culprit else ""
+    return main_health.Event(
+        breakage.fingerprint,
+        breakage.kind,
+        breakage.tests,
+        breakage.bad,
+        culprit,
+        float(job.workspace.git("log", "-1", "--format=%ct", culprit)) if culprit else None,
+        detected,
+        known if culprit else None,
+        time.time() if outcome.status == PROPOSED else None,
+        None,
+        outcome.branch,
+    )
 
 
 def _handle(
@@ -103,7 +134,7 @@ def _handle(
     prober: Prober,
     found: Found,
     breakage: Breakage,
-    publish: Callable[[Job, Checkouts, Proposal, Outcome], Outcome],
+    announce: Announce,
 ) -> Outcome:
     breakage = _scrubbed(breakage, secrets_of(job.environment))
     early = _not_to_repair(job, breakage)
@@ -112,16 +143,16 @@ def _handle(
     prints = [failure.fingerprint for failure in breakage.failures]
     try:
         with records.Lease(None if job.dry_run else job.store, breakage.fingerprint) as lease:
-            waiting = _open_proposal(job.workspace, breakage)
+            waiting = _open_proposal(job, breakage)
             if waiting:
-                return waiting
+                return waiting if job.dry_run else announce(waiting)
             tried = {attempt.bad for attempt in records.attempts(job.store, prints)}
             if len(tried - {breakage.bad}) >= job.settings.attempts:
                 return Outcome(breakage, HANDED_OFF, f"{len(tried)} runs have tried to repair this failure already")
             outcome = _attempt(job, checkouts, prober, found, breakage)
             if outcome.status == PROPOSED and not job.dry_run:
                 lease.check()
-                outcome = publish(job, checkouts, _proposal(job, outcome), outcome)
+                outcome = announce(_to_branch(job, checkouts, _proposal(job, outcome), outcome))
             if not job.dry_run:
                 attempt = records.Attempt("", time.time(), breakage.bad, outcome.branch, outcome.status)
                 records.remember(job.store, attempt, prints, json.dumps(as_json(outcome)))
@@ -150,14 +181,14 @@ def _not_to_repair(job: Job, breakage: Breakage) -> Outcome | None:
     return None
 
 
-def _open_proposal(workspace: Workspace, breakage: Breakage) -> Outcome | None:
+def _open_proposal(job: Job, breakage: Breakage) -> Outcome | None:
     """The proposal that is there for one of these failures, unless it is ours for an older head: that is updated."""
     for failure in breakage.failures:
         branch = plain_git.branch_of(failure.fingerprint)
-        tip = plain_git.tip(workspace, branch)
+        tip = plain_git.tip_anywhere(job.workspace, branch, job.config.base.remote or "origin")
         if tip is None:
             continue
-        parent, email = workspace.git("log", "-1", "--format=%P%x00%ae", tip).strip().split("\0")
+        parent, email = job.workspace.git("log", "-1", "--format=%P%x00%ae", tip).strip().split("\0")
         if parent == breakage.bad or email != EMAIL:
             why = "" if email == EMAIL else "somebody works on the branch: it is left alone"
             return Outcome(breakage, ALREADY, why, branch=branch, commit=tip)
@@ -223,16 +254,16 @@ def _agents_and_revert(job: Job, checkouts: Checkouts, bench: verify.Bench, brea
 
 def _agents(job: Job, breakage: Breakage, agents: Sequence[Agent]) -> tuple[list[Candidate], Sandbox | None, str]:
     """The agents' candidates. Without isolation none is started: there is no weaker mode."""
-    from greenline.ci.repair.agents.attempts import attempt_all
+    from greenline.ci.repair.agents.attempts import Surroundings, attempt_all
 
     job.tell(f"{sum(agent.attempts for agent in agents)} attempts by agents")
     try:
         sandbox = job.sandbox()
-        return (
-            attempt_all(brief_of(job, breakage), job.workspace, agents, sandbox, environment=job.environment),
-            sandbox,
-            "",
-        )
+        python = interpreter(job.workspace.root, "", job.environment)
+        path = os.pathsep.join([os.path.dirname(python), "/usr/local/bin", "/usr/bin", "/bin"])
+        around = Surroundings(readable_of(python, job.workspace.root), {"PATH": path})
+        made = attempt_all(brief_of(job, breakage), job.workspace, agents, sandbox, around, job.environment)
+        return made, sandbox, ""
     except GreenlineError as error:
         notes = error.message + (f" ({error.hint})" if error.hint else "")
         return [Candidate(f"agent:{agent.name}#1", b"", notes=notes) for agent in agents], None, notes
@@ -278,11 +309,11 @@ def _paths(diff: bytes) -> list[str]:
     return sorted(found)
 
 
-def build(checkouts: Checkouts, made: Proposal) -> str:
+def _build(checkouts: Checkouts, made: Proposal) -> str:
     """The proposal's commit on top of the broken head: the verified tree and the text, nothing else."""
     candidate = checkouts.commit(made.chosen.tree, made.breakage.bad, "candidate")
     checkout = checkouts.open(candidate)
-    path = f".greenline/repair/{made.breakage.fingerprint}.md"
+    path = proposal.path_of(made.breakage.fingerprint)
     target = os.path.join(checkout.folder, path)
     os.makedirs(os.path.dirname(target), exist_ok=True)
     with open(target, "w", encoding="utf-8", errors="replace") as file:
@@ -292,14 +323,14 @@ def build(checkouts: Checkouts, made: Proposal) -> str:
     return checkouts.commit(tree, made.breakage.bad, proposal.commit_message(made))
 
 
-def to_branch(job: Job, checkouts: Checkouts, made: Proposal, outcome: Outcome) -> Outcome:
+def _to_branch(job: Job, checkouts: Checkouts, made: Proposal, outcome: Outcome) -> Outcome:
     """Propose as a branch of the repository itself."""
     branch = plain_git.branch_of(made.breakage.fingerprint)
-    commit = build(checkouts, made)
+    commit = _build(checkouts, made)
     expected = plain_git.tip(job.workspace, branch)
     job.tell(f"writing the branch {branch}")
     plain_git.push(checkouts.repo, job.workspace.root, branch, commit, expected)
-    return outcome._replace(branch=branch, commit=commit, text=proposal.body(made))
+    return outcome._replace(branch=branch, commit=commit)
 
 
 # -- the report ----------------------------------------------------------------------------------------------
@@ -328,11 +359,12 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         ],
         "runs": breakage.runs,
         "notes": list(breakage.notes),
-        "cause": {"sentence": outcome.cause.sentence, "commits": list(outcome.cause.commits)},
+        "cause": {"sentence": outcome.cause.sentence, "commits": [commit for commit, _ in outcome.cause.commits]},
         "candidates": [proposal.as_json(each) for each in outcome.judged],
         "chosen": outcome.judged[0].candidate.name if outcome.status == PROPOSED else None,
         "branch": outcome.branch or None,
         "commit": outcome.commit or None,
+        "url": outcome.url or None,
     }
 
 

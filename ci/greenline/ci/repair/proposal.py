@@ -52,8 +52,13 @@ def commit_message(proposal: Proposal) -> str:
     tests = "\n".join(f"    {test}" for test in proposal.breakage.tests[:_MOST_TESTS])
     return (
         f"{title(proposal)}\n\nThese tests fail at {proposal.breakage.bad[:12]} and pass with this change:\n\n"
-        f"{tests}\n\nEvidence: .greenline/repair/{proposal.breakage.fingerprint}.md\n\n{BOT} {proposal.breakage.fingerprint}\n"
+        f"{tests}\n\nEvidence: {path_of(proposal.breakage.fingerprint)}\n\n{BOT} {proposal.breakage.fingerprint}\n"
     )
+
+
+def path_of(fingerprint: str) -> str:
+    """The file on the branch that says what a pull request would."""
+    return f".greenline/repair/{fingerprint}.md"
 
 
 def body(proposal: Proposal) -> str:
@@ -120,14 +125,15 @@ def _globs(pattern: str) -> list[str]:
 def _cause_line(proposal: Proposal) -> str:
     breakage = proposal.breakage
     sentence = scrub(proposal.cause.sentence, proposal.secrets)
-    lines = [f"{sentence[:1].upper()}{sentence[1:]}." if sentence else ""]
+    lines = [f"{_inline(sentence)}." if sentence else ""]
     if breakage.culprit:
         suspect, certainty = breakage.culprit
         lines.append(
             f"Main broke with {suspect.commit[:12]} ({_plain(suspect.title, proposal)}), {certainty:.1%} sure."
         )
     if len(proposal.cause.commits) > 1:
-        lines.append(f"The two sides: {' and '.join(commit[:12] for commit in proposal.cause.commits)}.")
+        sides = [f"{commit[:12]} ({_plain(name, proposal)})" for commit, name in proposal.cause.commits]
+        lines.append(f"Each is green alone: {' and '.join(sides)}.")
     return " ".join(filter(None, lines))
 
 

@@ -10,8 +10,9 @@ from greenline.ci.breakage.investigate import Question
 from greenline.ci.environment import LAST_GREEN
 from greenline.ci.forges import plain_git
 from greenline.ci.repair import pipeline
-from greenline.ci.repair.pipeline import Job, Report
-from greenline.ci.repair.settings import settings_of
+from greenline.ci.repair.pipeline import Job, Outcome, Report
+from greenline.ci.repair.scrub import scrub, secrets_of
+from greenline.ci.repair.settings import SWITCH, settings_of
 from greenline.depgraph import config as configuration
 from greenline.depgraph.errors import GreenlineError
 from greenline.depgraph.workspace import Workspace, find
@@ -19,6 +20,7 @@ from greenline.depgraph.workspace import Workspace, find
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from greenline.ci.forges.github import Pull
     from greenline.ci.repair.agents.settings import Agent
     from greenline.ci.repair.sandbox.sandbox import Sandbox
 
@@ -72,14 +74,17 @@ def start(
         tell,
         environment,
     )
-    report = pipeline.repair(job, _publisher(wanted.forge))
+    forge = _forge(job, wanted.forge)
+    report = pipeline.repair(job, forge)
     for _ in range(_TIMES_MOVED):
         head = workspace.resolve(wanted.bad)
         if head is None or head == report.bad or wanted.dry_run:
             break
         tell(f"{wanted.bad} has moved to {head[:12]} meanwhile: looking again there")
         job = job._replace(question=question._replace(bad=head))
-        report = pipeline.repair(job, _publisher(wanted.forge))
+        report = pipeline.repair(job, forge)
+    if not wanted.dry_run:
+        _afterwards(job, wanted, report)
     return report
 
 
@@ -165,5 +170,54 @@ def _sandbox(values: Mapping[str, object]) -> Sandbox:
     return open_sandbox(settings_of(values))
 
 
-def _publisher(forge: str) -> Callable[..., pipeline.Outcome]:
-    return pipeline.to_branch
+def _forge(job: Job, name: str) -> pipeline.Announce:
+    """What becomes of a branch: nothing more, or a pull request."""
+    if name == "git":
+        return lambda outcome: outcome
+    from greenline.ci.repair.publish import publish
+
+    if not job.dry_run:
+        plain_git.fetch(job.workspace, job.config.base.remote or "origin")
+
+    def announce(outcome: Outcome) -> Outcome:
+        pull = publish(job.workspace, job.config, outcome.branch, job.environment).pull
+        job.tell(f"pull request {pull.number} {pull.state}")
+        if pull.state == "declined":
+            return outcome._replace(url=pull.url, status=pipeline.ALREADY, why="a person closed its pull request")
+        return outcome._replace(url=pull.url)
+
+    return announce
+
+
+def _afterwards(job: Job, wanted: Wanted, report: Report) -> None:
+    """Close what main does not need any more, and tell the team."""
+    if wanted.forge == "github" and report.found and not report.trouble and not job.question.tests:
+        from greenline.ci.repair.publish import close_recovered
+
+        broken = [outcome for outcome in report.outcomes if outcome.status != pipeline.NO_BREAK]
+        prints = {failure.fingerprint for outcome in broken for failure in outcome.breakage.failures}
+        for number in close_recovered(job.environment, {plain_git.branch_of(each) for each in prints}):
+            job.tell(f"pull request {number} closed: main passes without it")
+    url = job.environment.get(job.settings.rooms.get("slack_url", ""), "")
+    if url and report.outcomes:
+        from greenline.ci.forges.slack import send
+
+        problem = send(url, scrub("\n".join(map(_line, report.outcomes)), secrets_of(job.environment), 3000))
+        if problem:
+            job.tell(problem)
+
+
+def _line(outcome: Outcome) -> str:
+    where = outcome.url or outcome.branch
+    return f"main: {outcome.status}: {outcome.breakage.tests[0]}" + (f" ({where})" if where else f" ({outcome.why})")
+
+
+def publish_only(branch: str, environment: Mapping[str, str], folder: str | None = None) -> Pull:
+    """Push a branch that an earlier job made, and open its pull request."""
+    from greenline.ci.repair.publish import publish
+
+    workspace = find(folder)
+    config = configuration.load(workspace.root, workspace.cache)
+    if not settings_of(config, environment).enabled:
+        raise GreenlineError("repair is switched off, so nothing is published", f"see {SWITCH}, or repair.enabled")
+    return publish(workspace, config, branch, environment).pull

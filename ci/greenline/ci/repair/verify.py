@@ -18,6 +18,7 @@ from greenline.ci.breakage.prober import Prober
 from greenline.ci.breakage.processes import Finished, Runner
 from greenline.ci.repair import clones, policy
 from greenline.ci.repair.candidates import Candidate, Judged
+from greenline.ci.repair.sandbox.interpreters import readable_of
 from greenline.ci.repair.sandbox.sandbox import Sandbox
 from greenline.ci.repair.scrub import secrets_of
 from greenline.ci.selection.select import select
@@ -74,7 +75,7 @@ def _context(bench: Bench, breakage: Breakage, candidate: Candidate) -> policy.C
 
 
 def _test(bench: Bench, breakage: Breakage, candidate: Candidate, commit: str) -> Judged:
-    runner = _sandboxed(bench.sandbox) if candidate.maker == "agent" and bench.sandbox else None
+    runner = _sandboxed(bench.sandbox, bench.workspace.root) if candidate.maker == "agent" and bench.sandbox else None
     required = _required(bench, breakage, candidate)
     affected, unknown = _affected(bench, breakage, commit)
     files = tuple(dict.fromkeys([*(test.partition("::")[0] for test in breakage.tests), *affected]))
@@ -145,15 +146,14 @@ def _compare(
     return broken, still
 
 
-def _sandboxed(sandbox: Sandbox) -> Runner:
+def _sandboxed(sandbox: Sandbox, home: str) -> Runner:
     """Run tests inside of the sandbox: they may write into their checkout, and read their interpreter."""
 
     def run(
         command: Sequence[str], folder: str, timeout: float, environment: Mapping[str, str], writable: Sequence[str]
     ) -> Finished:
-        home = os.path.dirname(os.path.dirname(command[0]))
         kept = {name: value for name, value in environment.items() if name in _PASSED or name.startswith("GREENLINE_")}
-        readable = [home] if home else []
+        readable = readable_of(command[0], home) if os.path.isabs(command[0]) else ()
         done = sandbox.run(command, folder, environment=kept, timeout=timeout, writable=writable, readable=readable)
         return Finished(done.code, done.output, done.seconds)
 

@@ -7,16 +7,28 @@ then looked up in the base, and what became of it names the breakage class and t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from greenline.depgraph.config import Config
 from greenline.depgraph.workspace import Workspace
+from greenline.rules.conflicts.classes import class_problems
+from greenline.rules.conflicts.collisions import collisions, same_basename
+from greenline.rules.conflicts.dotted import CONFIGURATION, in_configuration, resolve_dotted
+from greenline.rules.conflicts.infer import World
+from greenline.rules.conflicts.interface import changed_names, spells
+from greenline.rules.conflicts.keys import dead_keys
 from greenline.rules.conflicts.merge import Merge, open_merge
+from greenline.rules.conflicts.migrations import migration_heads
 from greenline.rules.conflicts.name import explain
+from greenline.rules.conflicts.registry import registry_problems
 from greenline.rules.conflicts.report import Conflict, Found, as_conflict, textual
-from greenline.rules.conflicts.uses import Fact, Problem, fits, read_uses
+from greenline.rules.conflicts.requests import fixture_problems
+from greenline.rules.conflicts.results import fits
+from greenline.rules.conflicts.uses import Fact, Problem, read_uses
 
+CHECKS: tuple[Callable[[Merge], list[Found]], ...] = (collisions, same_basename, migration_heads, dead_keys)
+"""What looks at a merge as a whole."""
 __all__ = ["Conflict", "find_conflicts"]
 
 
@@ -41,24 +53,76 @@ def find_breaks(workspace: Workspace, config: Config, good: str, bad: str) -> li
 
 def find_in(merge: Merge) -> list[Found]:
     """The conflicts of an open merge."""
-    paths = sorted(path for path in suspects(merge) if path.endswith(".py") and path in merge.merged.tree.files)
-    return [explain(merge, problem) for path in paths for problem in new_problems(merge, path)]
+    explained = [
+        explain(merge, problem)
+        for path, words in sorted(suspects(merge).items())
+        for problem in new_problems(merge, path, words)
+    ]
+    found = [one for one in explained if one is not None]
+    return [*found, *(one for check in CHECKS for one in check(merge))]
 
 
-def suspects(merge: Merge) -> set[str]:
-    """The files that one side changed: only these can hold a use that the other side does not know of."""
-    return merge.changed(merge.ours) | merge.changed(merge.theirs)
+def suspects(merge: Merge) -> dict[str, frozenset[str]]:
+    """The files of the merged state that one side changed and that spell a name that the other changed, with these
+    names: only they can hold a use that the other side does not know of."""
+    found: dict[str, frozenset[str]] = {}
+    sides = (merge.ours, merge.theirs)
+    names = [changed_names(merge, side.tree) for side in (sides[:1] if merge.linear else sides)]
+    for user, words in zip(sides, reversed(names), strict=False):
+        for path in merge.changed(user) if words else ():
+            if path in merge.merged.tree.files and _may_hold(path):
+                wanted = found.get(path, frozenset()) | words
+                if spells(merge.merged.tree.read(path) or b"", wanted):
+                    found[path] = wanted
+    return found
 
 
-def new_problems(merge: Merge, path: str) -> list[Problem]:
+def _may_hold(path: str) -> bool:
+    return path.endswith((".py", *CONFIGURATION))
+
+
+def new_problems(merge: Merge, path: str, words: frozenset[str]) -> list[Problem]:
     """What fails in a file of the merged tree and on neither side."""
-    problems, facts = read_uses(merge.merged, path)
+    if not path.endswith(".py"):
+        return _new_in_configuration(merge, path)
+    problems, facts = _read(merge.merged, path, words)
     if not problems and not facts:
         return []
-    sides = [_Side(*read_uses(world, path)) for world in merge.before(path)]
+    sides = [_Side(*_read(world, path, words)) for world in merge.before(path)]
     known = {problem.key for side in sides for problem in side.problems}
     found = [problem for problem in problems if problem.key not in known]
     return [*found, *_drifted(facts, sides)]
+
+
+def _read(world: World, path: str, words: frozenset[str]) -> tuple[list[Problem], list[Fact]]:
+    """Everything that fails in a Python file, by all that looks at single files."""
+    problems, facts = read_uses(world, path, words)
+    if module := world.tree.module(path):
+        problems = [
+            *problems,
+            *class_problems(world, module),
+            *fixture_problems(world, path),
+            *registry_problems(world, path),
+        ]
+    return problems, facts
+
+
+def _new_in_configuration(merge: Merge, path: str) -> list[Problem]:
+    """Dotted names in a configuration file that led somewhere on a side that has them."""
+    found = in_configuration(merge.merged, path)
+    if not found:
+        return []
+    known = [{text for _, _, text in in_configuration(world, path)} for world in merge.before(path)]
+    return [
+        Problem("string", path, line, column, "", text, ("", text), ("named",))
+        for line, column, text in found
+        if not any(text in each for each in known)
+        and any(_leads_somewhere(world, path, text) for world in merge.before(path))
+    ]
+
+
+def _leads_somewhere(world: World, path: str, text: str) -> bool:
+    return resolve_dotted(world, text, path).kind not in ("missing", "unknown")
 
 
 class _Side(NamedTuple):

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from greenline.depgraph.blocks import leaf
-from greenline.rules.conflicts.modules import Binding, Function, Members, bindings, members
+from greenline.rules.conflicts.modules import Binding, Function, Members, local_bindings, members
 from greenline.rules.conflicts.tree import Tree
 
 
@@ -74,7 +74,6 @@ class World:
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
         self._ancestries: dict[tuple[str, int], Ancestry] = {}
-        self._members: dict[int, Members] = {}
 
     # -- names of modules --------------------------------------------------------------------------------
 
@@ -143,11 +142,6 @@ class World:
 
     # -- classes -----------------------------------------------------------------------------------------
 
-    def members(self, node: ast.ClassDef) -> Members:
-        if id(node) not in self._members:
-            self._members[id(node)] = members(node)
-        return self._members[id(node)]
-
     def ancestry(self, value: Value, depth: int = 0) -> Ancestry:
         """A class and everything that it inherits from."""
         assert isinstance(value.node, ast.ClassDef)
@@ -156,7 +150,7 @@ class World:
             return self._ancestries[key]
         found = Ancestry([], [], depth > DEPTH)
         self._ancestries[key] = found
-        mine = Class(value.path, value.name, value.node, self.members(value.node))
+        mine = Class(value.path, value.name, value.node, members(value.node))
         classes = [mine]
         outside: list[object] = []
         is_open = depth > DEPTH or mine.members.open or not _is_plain(value.node)
@@ -279,12 +273,11 @@ class World:
 
     def _set_on_self(self, base: Value, name: str, depth: int) -> Value:
         """The type of an attribute that exactly one statement in the methods of a class sets."""
-        found: list[tuple[Class, Function, ast.stmt]] = []
-        for owner in self.ancestry(base).classes:
-            for bound in owner.members.names.values():
-                for binding in bound:
-                    if isinstance(binding.node, Function):
-                        found += [(owner, binding.node, one) for one in _sets(binding.node, name)]
+        found = [
+            (owner, function, statement)
+            for owner in self.ancestry(base).classes
+            for function, statement in owner.members.on_self.get(name, ())
+        ]
         if len(found) != 1 or depth > DEPTH:
             return EXISTS
         owner, function, statement = found[0]
@@ -298,16 +291,6 @@ class World:
 
 def _is_plain(node: ast.ClassDef) -> bool:
     return all(leaf(one) in _PLAIN_DECORATORS for one in node.decorator_list)
-
-
-def _sets(function: Function, name: str) -> Iterator[ast.stmt]:
-    for node in ast.walk(function):
-        targets = (
-            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-        )
-        if any(isinstance(one, ast.Attribute) and one.attr == name for one in targets):
-            assert isinstance(node, ast.stmt)
-            yield node
 
 
 class Scope:
@@ -334,8 +317,7 @@ class Scope:
             self.arguments = {one.arg: one for one in every}
             self.first = every[0].arg if every else ""
             self.closed = {one.arg for one in (arguments.vararg, arguments.kwarg) if one}
-            for name, binding in bindings(function.body):
-                self.names.setdefault(name, []).append(binding)
+            self.names = local_bindings(function)
 
     def evaluate(self, node: ast.expr, depth: int = 0) -> Value:
         """What an expression is."""

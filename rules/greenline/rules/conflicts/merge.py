@@ -11,10 +11,8 @@ from greenline.depgraph.config import Config
 from greenline.depgraph.index import open_change
 from greenline.depgraph.workspace import ABSENT, GitError, NotARepository, Workspace, finish, parse_raw
 from greenline.rules.conflicts.infer import World
-from greenline.rules.conflicts.tree import IN_WORK, Blobs, Tree, files_of
+from greenline.rules.conflicts.tree import IN_WORK, WORK, Blobs, Tree, files_of
 
-WORK = "work tree"
-"""Stands for the work tree where a commit or tree is asked for."""
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 _IDENTITY = ("-c", "user.name=greenline", "-c", "user.email=greenline@localhost")
 

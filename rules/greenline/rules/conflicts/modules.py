@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
@@ -26,9 +27,10 @@ class Binding(NamedTuple):
 class Module:
     """A parsed file. ``open``: it may have names that syntax does not show; ``stars``: modules imported with ``*``."""
 
-    def __init__(self, path: str, tree: ast.Module) -> None:
+    def __init__(self, path: str, tree: ast.Module, source: bytes) -> None:
         self.path = path
         self.tree = tree
+        self.source = source
         self.names: dict[str, list[Binding]] = {}
         self.stars: list[str] = []
         self.open = False
@@ -37,13 +39,23 @@ class Module:
                 self.stars.append(binding.module)
             else:
                 self.names.setdefault(binding_name, []).append(binding)
-        self.open = "__getattr__" in self.names or _is_dynamic(tree)
-        for name in _global_names(tree):
+        self.open = "__getattr__" in self.names or (_DYNAMIC.search(source) is not None and _is_dynamic(tree))
+        for name in _global_names(tree) if b"global " in source else ():
             self.names.setdefault(name, []).append(Binding("value", tree, sure=False))
 
 
-def read_module(path: str, tree: ast.Module) -> Module:
-    return Module(path, tree)
+_DYNAMIC = re.compile(rb"globals|exec|vars|locals|sys\.modules")
+
+
+def local_bindings(function: Function) -> dict[str, list[Binding]]:
+    """The names that a function binds in its body; kept at the node."""
+    known: dict[str, list[Binding]] | None = getattr(function, "_bindings", None)
+    if known is None:
+        known = {}
+        for name, binding in bindings(function.body):
+            known.setdefault(name, []).append(binding)
+        function._bindings = known  # type: ignore[union-attr]
+    return known
 
 
 def bindings(body: Sequence[ast.stmt], sure: bool = True) -> Iterator[tuple[str, Binding]]:
@@ -112,27 +124,40 @@ def _global_names(tree: ast.Module) -> set[str]:
 
 
 def _is_dynamic(tree: ast.Module) -> bool:
-    """Whether the module may gain names in ways that syntax does not show."""
+    """Whether the module may gain names in ways that syntax does not show: reading ``globals()`` is none of them."""
+    only_read = {
+        id(node.value)
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load))
+        or (isinstance(node, ast.Attribute) and node.attr in ("get", "keys", "items", "values", "copy"))
+    }
+    at_import = {id(node) for statement in tree.body for node in _outside_functions(statement)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            if node.func.id in ("globals", "exec", "vars", "locals"):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and id(node) not in only_read:
+            if node.func.id == "globals" or (node.func.id in ("exec", "vars", "locals") and id(node) in at_import):
                 return True
-            if node.func.id == "setattr" and node.args and "modules" in ast.dump(node.args[0]):
-                return True
-        if isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.modules":
+        elif isinstance(node, ast.Subscript) and ast.unparse(node) == "sys.modules[__name__]":
             return True
     return False
+
+
+def _outside_functions(node: ast.AST) -> Iterator[ast.AST]:
+    yield node
+    if not isinstance(node, Function | ast.Lambda):
+        for child in ast.iter_child_nodes(node):
+            yield from _outside_functions(child)
 
 
 class Members(NamedTuple):
     """What a class body and the methods in it give to the class and its instances.
 
-    ``names``: bound in the body; ``on_self``: attributes that methods set on their first parameter, or slots;
+    ``names``: bound in the body; ``on_self``: attributes that methods set on their first parameter, with the method
+    and the plain assignment where it is one, and slots;
     ``open``: it may have more.
     """
 
     names: dict[str, list[Binding]]
-    on_self: frozenset[str]
+    on_self: dict[str, list[tuple[Function, ast.stmt]]]
     open: bool
 
 
@@ -140,40 +165,47 @@ _ANY_ATTRIBUTE = frozenset(("__getattr__", "__getattribute__"))
 
 
 def members(node: ast.ClassDef) -> Members:
-    """The members of one class, without those of its bases."""
+    """The members of one class, without those of its bases; kept at the node, which all trees share."""
+    known: Members | None = getattr(node, "_members", None)
+    if known is None:
+        known = node._members = _members(node)  # type: ignore[attr-defined]
+    return known
+
+
+def _members(node: ast.ClassDef) -> Members:
     names: dict[str, list[Binding]] = {}
-    on_self: set[str] = set()
+    on_self: dict[str, list[tuple[Function, ast.stmt]]] = {}
     is_open = False
     for name, binding in bindings(node.body):
         names.setdefault(name, []).append(binding)
         if binding.kind == "function" and isinstance(binding.node, Function):
-            found, dynamic = _on_self(binding.node)
-            on_self |= found
-            is_open |= dynamic
+            is_open |= _add_on_self(on_self, binding.node)
     for part in node.body:  # annotations alone declare what an instance has
         if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name) and part.value is None:
             names.setdefault(part.target.id, []).append(Binding("value", part))
         if isinstance(part, ast.Assign) and "__slots__" in [t.id for t in part.targets if isinstance(t, ast.Name)]:
-            on_self.update(
-                one.value
-                for one in ast.walk(part.value)
-                if isinstance(one, ast.Constant) and isinstance(one.value, str)
-            )
-    return Members(names, frozenset(on_self), is_open or not _ANY_ATTRIBUTE.isdisjoint(names))
+            for one in ast.walk(part.value):
+                if isinstance(one, ast.Constant) and isinstance(one.value, str):
+                    on_self.setdefault(one.value, [])
+    return Members(names, on_self, is_open or not _ANY_ATTRIBUTE.isdisjoint(names))
 
 
-def _on_self(function: Function) -> tuple[set[str], bool]:
+def _add_on_self(on_self: dict[str, list[tuple[Function, ast.stmt]]], function: Function) -> bool:
+    """Add what a method sets on its first parameter; whether it may set anything else."""
     first = (function.args.posonlyargs + function.args.args)[:1]
     if not first:
-        return set(), False
+        return False
     me = first[0].arg
-    found: set[str] = set()
     dynamic = False
     for node in ast.walk(function):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == me:
             if isinstance(node.ctx, ast.Store):
-                found.add(node.attr)
+                on_self.setdefault(node.attr, [])
             dynamic |= node.attr == "__dict__"
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name) and target.value.id == me:
+                    on_self.setdefault(target.attr, []).append((function, node))
         elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("setattr", "vars") and node.args:
             dynamic |= isinstance(node.args[0], ast.Name) and node.args[0].id == me
-    return found, dynamic
+    return dynamic

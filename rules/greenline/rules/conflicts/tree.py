@@ -6,7 +6,6 @@ object id and serves all of them.
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Mapping
 from copy import copy
 
@@ -16,8 +15,10 @@ from greenline.depgraph.resolve import Resolver, absolute
 from greenline.depgraph.snapshot import DictModules
 from greenline.depgraph.suites import SuiteIndex
 from greenline.depgraph.workspace import Entry, Workspace
-from greenline.rules.conflicts.modules import Module, read_module
+from greenline.rules.conflicts.modules import Module
 
+WORK = "work tree"
+"""Stands for the work tree where a commit or tree is asked for."""
 IN_WORK = "work:"
 """Before a path: the object id of a file as it lies in the work tree."""
 
@@ -29,7 +30,7 @@ class Blobs:
         self._workspace = workspace
         self._process = workspace.start("cat-file", "--batch", stdin=True)
         self._known: dict[str, bytes | None] = {}
-        self._trees: dict[str, ast.Module | None] = {}
+        self._modules: dict[tuple[str, str], Module | None] = {}
 
     def __enter__(self) -> Blobs:
         return self
@@ -55,12 +56,27 @@ class Blobs:
             self._known[oid] = data
         return self._known[oid]
 
-    def parse(self, oid: str) -> ast.Module | None:
-        """The syntax tree; None for a blob that is missing or that Python cannot read."""
-        if oid not in self._trees:
+    def grep(self, tree: str, word: str) -> list[str]:
+        """The files of a tree, or of the work tree, that contain a fixed string."""
+        if tree == WORK:
+            return self._workspace.grep((word,), ("*",))
+        found = self._workspace.git("grep", "-lzF", "-e", word, tree, ok=(0, 1))
+        return sorted(path.partition(":")[2] for path in found.split("\0")[:-1])
+
+    def grep_lines(self, tree: str, pattern: str) -> list[str]:
+        """The lines of the Python files of a tree, or of the work tree, that match an extended expression."""
+        where = ("--untracked",) if tree == WORK else ()
+        names = () if tree == WORK else (tree,)
+        found = self._workspace.git("grep", "-hE", *where, "-e", pattern, *names, "--", "*.py", ok=(0, 1))
+        return found.splitlines()
+
+    def module(self, path: str, oid: str) -> Module | None:
+        """The module that a blob is at this path; None for one that is missing or that Python cannot read."""
+        if (path, oid) not in self._modules:
             data = self.read(oid)
-            self._trees[oid] = None if data is None else blocks.parse(data)
-        return self._trees[oid]
+            parsed = None if data is None else blocks.parse(data)
+            self._modules[path, oid] = None if parsed is None or data is None else Module(path, parsed, data)
+        return self._modules[path, oid]
 
 
 class Tree:
@@ -75,13 +91,11 @@ class Tree:
         self.layout = layout.with_packages(packages - layout.own_packages, layout.own_packages - packages)
         self._paths = sorted(path for path in files if path.endswith(".py"))
         self._resolver = Resolver(DictModules(self._paths, self.layout))
-        self._modules: dict[str, Module | None] = {}
 
     def holding(self, path: str, oid: str) -> Tree:
         """The same tree with another content of one file."""
         other = copy(self)
         other.files = {**self.files, path: oid}
-        other._modules = {known: module for known, module in self._modules.items() if known != path}
         return other
 
     def read(self, path: str) -> bytes | None:
@@ -89,13 +103,18 @@ class Tree:
         oid = self.files.get(path)
         return None if oid is None else self.blobs.read(oid)
 
+    def grep(self, word: str) -> list[str]:
+        """Files that contain a fixed string, sorted."""
+        return self.blobs.grep(self.name, word)
+
+    def grep_lines(self, pattern: str) -> list[str]:
+        """Lines of Python files that match an extended regular expression."""
+        return self.blobs.grep_lines(self.name, pattern)
+
     def module(self, path: str) -> Module | None:
         """A Python file read as a module; None if it is not there or cannot be parsed."""
-        if path not in self._modules:
-            oid = self.files.get(path)
-            parsed = self.blobs.parse(oid) if oid and path.endswith(".py") else None
-            self._modules[path] = None if parsed is None else read_module(path, parsed)
-        return self._modules[path]
+        oid = self.files.get(path)
+        return self.blobs.module(path, oid) if oid and path.endswith(".py") else None
 
     def find(self, name: str, importer: str) -> tuple[str, ...]:
         """The files that module ``name`` may mean for a file; relative names start with dots."""

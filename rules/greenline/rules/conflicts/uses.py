@@ -13,8 +13,10 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from greenline.depgraph.blocks import leaf
-from greenline.rules.conflicts.infer import Scope, Value, World, is_generator, own_nodes
+from greenline.rules.conflicts.dotted import DOTTED, PATCHING, resolve_dotted
+from greenline.rules.conflicts.infer import Scope, Value, World, is_generator
 from greenline.rules.conflicts.modules import Function, bindings
+from greenline.rules.conflicts.results import dict_keys, is_handed_on, shape_of, used_as
 from greenline.rules.conflicts.signatures import mismatches, of_value, positional_names
 
 
@@ -60,28 +62,25 @@ _FAILURES = {
     "attribute": {"AttributeError"},
     "name": {"NameError"},
     "call": {"TypeError"},
+    "string": {"ImportError", "ModuleNotFoundError", "AttributeError"},
 }
-_TAKES_AWAITABLE = frozenset(
-    """run create_task ensure_future gather wait wait_for run_until_complete shield as_completed async_to_sync
-    run_coroutine_threadsafe start_soon isawaitable iscoroutine Task append add put submit run_in_loop""".split()  # noqa: SIM905
-)
 _NOT_RUN = frozenset(("skip", "skipif", "skipIf", "skipUnless", "xfail", "expectedFailure"))
 _PLATFORM = frozenset(("platform", "version_info", "PY2", "PY3", "TYPE_CHECKING", "implementation"))
 
 
-def read_uses(world: World, path: str) -> tuple[list[Problem], list[Fact]]:
-    """Everything that fails in a file of the world's tree, and how its calls fit."""
+def read_uses(world: World, path: str, words: frozenset[str]) -> tuple[list[Problem], list[Fact]]:
+    """What fails in a file of the world's tree, and how its calls fit, as far as it spells one of these words."""
     module = world.tree.module(path)
     if module is None:
         return [], []
-    finder = _Finder(world, path, module.tree)
+    finder = _Finder(world, path, module.tree, words)
     finder.body(module.tree.body)
     return finder.problems, finder.facts
 
 
 class _Finder:
-    def __init__(self, world: World, path: str, tree: ast.Module) -> None:
-        self.world, self.path = world, path
+    def __init__(self, world: World, path: str, tree: ast.Module, words: frozenset[str]) -> None:
+        self.world, self.path, self.words = world, path, words
         self.problems: list[Problem] = []
         self.facts: list[Fact] = []
         self.scope = Scope(world, path)
@@ -298,13 +297,54 @@ class _Finder:
 
     def _expression(self, node: ast.AST) -> None:
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
-            self._name(node)
+            if node.id in self.words:
+                self._name(node)
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
-            self._attribute(node)
+            if node.attr in self.words:
+                self._attribute(node)
         elif isinstance(node, ast.Call):
-            self._call(node)
+            if leaf(node.func) in self.words:
+                self._call(node)
+            else:
+                self._patched_attribute(node)
+                self._partial(node)
         elif isinstance(node, ast.Subscript):
             self._subscript(node)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and "." in node.value:
+            self._dotted(node, node.value)
+
+    def _dotted(self, node: ast.Constant, text: str) -> None:
+        """A string that spells a module, or something in one: a mock target, a setting."""
+        parent = self.parents[-2] if len(self.parents) > 1 else None
+        called = leaf(parent.func) if isinstance(parent, ast.Call) else ""
+        if called in ("importorskip", "getLogger") or not DOTTED.fullmatch(text):
+            return
+        if self.words.isdisjoint(text.replace(":", ".").split(".")):
+            return
+        if isinstance(parent, ast.Expr) or (isinstance(parent, ast.keyword) and parent.arg == "logger"):
+            return
+        value = resolve_dotted(self.world, text.replace(":", "."), self.path)
+        if value.kind == "missing" and not _is_lenient(parent):
+            detail = ("patched",) if called in PATCHING else ("named",)
+            self._add("string", node, text.replace(":", "."), value, detail)
+
+    def _patched_attribute(self, node: ast.Call) -> None:
+        """``patch.object(thing, "name")`` and ``monkeypatch.setattr(thing, "name", …)``."""
+        if len(node.args) < 2 or _is_lenient(node) or leaf(node.func) not in ("object", "setattr", "delattr", "spy"):
+            return
+        name = node.args[1]
+        base = self.scope.evaluate(node.args[0])
+        if (
+            isinstance(name, ast.Constant)
+            and isinstance(name.value, str)
+            and base.kind in ("module", "class", "instance")
+        ):
+            value = self.world.attribute(base, name.value)
+            if value.kind == "missing" and not self._is_builtin_setattr(node):
+                self._add("string", name, f"{base.name}.{name.value}", value, ("patched",))
+
+    def _is_builtin_setattr(self, node: ast.Call) -> bool:
+        return isinstance(node.func, ast.Name)
 
     def _name(self, node: ast.Name) -> None:
         if node.id in _BUILTINS or node.id in self.class_names:
@@ -341,7 +381,8 @@ class _Finder:
         self._fact(("property", *self.around, value.name, str(called)), (value.kind,), problem)
 
     def _call(self, node: ast.Call) -> None:
-        self._patched_or_partial(node)
+        self._patched_attribute(node)
+        self._partial(node)
         callee = self.scope.evaluate(node.func)
         if callee.kind not in ("function", "class"):
             return
@@ -362,7 +403,7 @@ class _Finder:
             {leaf(one) for one in callee.node.decorator_list} & {"fixture", "singledispatch", "overload", "setter"}
         )
 
-    def _patched_or_partial(self, node: ast.Call) -> None:
+    def _partial(self, node: ast.Call) -> None:
         if leaf(node.func) in ("partial", "partialmethod") and node.args:
             callee = self.scope.evaluate(node.args[0])
             signature = of_value(self.world, callee) if callee.kind in ("function", "class") else None
@@ -377,21 +418,25 @@ class _Finder:
         parent = self.parents[-2] if len(self.parents) > 1 else None
         generator = is_generator(callee.node)
         if isinstance(callee.node, ast.AsyncFunctionDef) and not generator:
-            if not _is_handed_on(self.parents):
+            if not is_handed_on(self.parents):
                 self._add("await", node, callee.name, callee, ("is not awaited",))
         elif isinstance(parent, ast.Await) and not isinstance(callee.node, ast.AsyncFunctionDef):
             returns = ast.unparse(callee.node.returns) if callee.node.returns else ""
             if not any(word in returns for word in ("Await", "Corout", "Future", "Task", "Any")):
                 self._add("await", node, callee.name, callee, ("is awaited, but not async",))
-        if shape := _shape(callee.node, generator):
-            used = _used_as(self.parents)
+        if shape := shape_of(callee.node, generator):
+            used = used_as(self.parents)
             if used:
                 problem = self._problem("shape", node, callee.name, callee, (used, shape))
                 self._fact(("shape", *self.around, callee.name, used), (shape,), problem)
 
     def _subscript(self, node: ast.Subscript) -> None:
         """``Color["RED"]``, and a constant key of a module's dict literal."""
-        if not isinstance(node.ctx, ast.Load) or not isinstance(node.slice, ast.Constant):
+        if (
+            leaf(node.value) not in self.words
+            or not isinstance(node.ctx, ast.Load)
+            or not isinstance(node.slice, ast.Constant)
+        ):
             return
         key = node.slice.value
         base = self.scope.evaluate(node.value)
@@ -432,6 +477,12 @@ class _Finder:
             self.facts.append(Fact(key, value, problem))
 
 
+def _is_lenient(node: ast.AST | None) -> bool:
+    """Whether a patch says that its target need not exist."""
+    keywords = node.keywords if isinstance(node, ast.Call) else []
+    return any(one.arg in ("create", "raising") for one in keywords)
+
+
 def _joined(module: str, name: str) -> str:
     return f"{module}{name}" if module.endswith(".") else f"{module}.{name}"
 
@@ -441,95 +492,3 @@ def _caught(handler: ast.ExceptHandler) -> list[str]:
         return [""]
     parts = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
     return [leaf(part) for part in parts]
-
-
-def _is_handed_on(parents: Sequence[ast.AST]) -> bool:
-    """Whether a call's result is awaited, or given to what awaits it."""
-    node = parents[-1]
-    for parent in reversed(parents[:-1]):
-        if isinstance(parent, ast.Await | ast.YieldFrom):
-            return True
-        if isinstance(parent, ast.Call) and node is not parent.func:
-            return leaf(parent.func) in _TAKES_AWAITABLE
-        if isinstance(parent, ast.stmt):
-            return isinstance(parent, ast.AsyncFor | ast.AsyncWith)
-        if isinstance(parent, ast.Attribute | ast.Subscript | ast.Compare | ast.BinOp):
-            return False
-        node = parent
-    return False
-
-
-def _shape(function: Function, generator: bool) -> str:
-    """What every return statement of a function gives, as a word; "" where they differ or cannot be told."""
-    if generator:
-        return "a generator" if not {leaf(one) for one in function.decorator_list} else ""
-    shapes = set()
-    for node in own_nodes(function):
-        if isinstance(node, ast.Return):
-            match node.value:
-                case ast.Tuple(elts=parts) if not any(isinstance(part, ast.Starred) for part in parts):
-                    shapes.add(f"a tuple of {len(parts)}")
-                case ast.Dict(keys=keys) if all(isinstance(key, ast.Constant) for key in keys):
-                    shapes.add(
-                        "a dict of "
-                        + ", ".join(sorted(repr(key.value) for key in keys if isinstance(key, ast.Constant)))
-                    )
-                case ast.List() | ast.ListComp():
-                    shapes.add("a list")
-                case ast.Constant(value=None) | None:
-                    shapes.add("None")
-                case _:
-                    shapes.add("another value")
-    return shapes.pop() if len(shapes) == 1 else ""
-
-
-def _used_as(parents: Sequence[ast.AST]) -> str:
-    """What a call's result must be for what is done with it; "" when nearly everything will do."""
-    call, parent = parents[-1], parents[-2] if len(parents) > 1 else None
-    if isinstance(parent, ast.Await) and len(parents) > 2:
-        call, parent = parent, parents[-3]
-    match parent:
-        case ast.Assign(targets=[ast.Tuple(elts=parts)]) if parent.value is call:
-            if not any(isinstance(part, ast.Starred) for part in parts):
-                return f"unpacked into {len(parts)}"
-        case ast.Subscript(slice=ast.Constant(value=key)) if parent.value is call:
-            return f"indexed with {key!r}"
-        case ast.Attribute(attr=name) if parent.value is call:
-            return f"used for its .{name}"
-        case ast.Call(func=ast.Name(id="len")):
-            return "measured with len()"
-        case ast.Compare():
-            return "compared"
-    return ""
-
-
-def fits(used: str, shape: str) -> bool:
-    """Whether a value of this shape can be used so."""
-    if shape == "None":
-        return used == "compared"
-    if shape == "another value":
-        return True
-    if used.startswith("unpacked into"):
-        return shape == f"a tuple of {used.rpartition(' ')[2]}" or shape in ("a list", "a generator")
-    if used.startswith("indexed with"):
-        key = used.removeprefix("indexed with ")
-        if shape.startswith("a tuple"):
-            return key.lstrip("-").isdigit() and int(key) < int(shape.rpartition(" ")[2])
-        if shape.startswith("a dict"):
-            return key in shape.removeprefix("a dict of ").split(", ")
-        return shape == "a list" and key.lstrip("-").isdigit()
-    if used.startswith("used for its ."):
-        kind = {"a tuple": tuple, "a dict": dict, "a list": list}.get(" ".join(shape.split()[:2]))
-        return hasattr(kind, used.removeprefix("used for its .")) if kind else True
-    if used == "measured with len()":
-        return shape != "a generator"
-    return not (used == "compared" and shape == "a generator")
-
-
-def dict_keys(node: ast.expr | None) -> set[str] | None:
-    """The keys of a dict literal whose keys are all strings."""
-    if not isinstance(node, ast.Dict) or not node.keys:
-        return None
-    keys = [key.value if isinstance(key, ast.Constant) else None for key in node.keys]
-    texts = {key for key in keys if isinstance(key, str)}
-    return texts if len(texts) == len(keys) else None

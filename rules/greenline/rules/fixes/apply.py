@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 
 from greenline.rules.fixes.assertions import check_assertions
 from greenline.rules.fixes.calls import add_await, add_keywords, rename_keyword
+from greenline.rules.fixes.definitions import rename_definition, rename_request
+from greenline.rules.fixes.files import merge_migration, rename_file
 from greenline.rules.fixes.fix import Fix, Refused
 from greenline.rules.fixes.names import (
     add_import,
@@ -33,6 +35,8 @@ CODEMODS: Mapping[str, Codemod] = {
     "add-keywords": add_keywords,
     "await": add_await,
     "string": rewrite_string,
+    "definition": rename_definition,
+    "request": rename_request,
 }
 
 
@@ -42,6 +46,10 @@ def apply(fix: Fix, sources: Mapping[str, bytes]) -> dict[str, bytes | None]:
     ``sources``: path → content of the merged state. Raises :class:`.fix.Refused` with the reason when the fix would
     not be safe: the place does not hold what was expected, or a test would assert something else.
     """
+    if fix.kind == "file":
+        return rename_file(fix, sources)
+    if fix.kind == "new-file":
+        return {fix.path: merge_migration(fix)}
     source = sources.get(fix.path)
     if source is None:
         raise Refused(f"{fix.path} is not there")

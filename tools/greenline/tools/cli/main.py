@@ -26,12 +26,16 @@ COMMANDS = {
     "premerge": "Tell all that can be known before a change is merged.",
     "history": "Keep how long tests take and how they end: import, export.",
     "graph": "Look at the import graph: cycles, hubs, cost, export.",
+    "evidence": "Look at evidence, export and import it.",
+    "audit": "Say what selection would have missed and saved on past commits.",
     "conflicts": "Tell which branches break together, on which lines.",
     "fix": "Mend what broke by a merge, where the fix is certain.",
     "repair": "Main is red: propose a verified repair, or hand off.",
+    "main": "How main is: green share, breaks, flakes, the last green commit.",
     "init": "Write a first greenline.yaml from what is there.",
     "doctor": "Say what works here, what does not, and the way out.",
 }
+MODULES = {"main": "main_branch"}  # of commands whose module has another name
 
 
 class LazyCommand(click.Command):
@@ -57,7 +61,7 @@ class TableGroup(click.Group):
 @click.group(
     cls=TableGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
-    commands=[LazyCommand(name, name, line) for name, line in COMMANDS.items()],
+    commands=[LazyCommand(name, MODULES.get(name, name), line) for name, line in COMMANDS.items()],
 )
 @click.version_option(package_name="greenline", message="%(prog)s %(version)s")
 def cli() -> None:

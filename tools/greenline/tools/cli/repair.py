@@ -26,6 +26,9 @@ NOT_REPAIRED = 1
 @click.option("--agent", "agents", multiple=True, metavar="NAME", help="codex, claude, or an agent of greenline.yaml.")
 @click.option("--attempts", type=click.IntRange(1, 16), help="Attempts of each agent.")
 @click.option("--forge", type=click.Choice(["git", "github"]), default="git", help="Where to propose. Default: git.")
+@click.option(
+    "--publish", metavar="BRANCH", help="Only push a branch that an earlier job made, and open its pull request."
+)
 @click.option("--dry-run", is_flag=True, help="Do all but write: no branch, no pull request, no record.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text")
 def command(
@@ -37,6 +40,7 @@ def command(
     agents: tuple[str, ...],
     attempts: int | None,
     forge: str,
+    publish: str | None,
     dry_run: bool,
     form: str,
 ) -> int:
@@ -45,8 +49,13 @@ def command(
     Exit code 0: a proposal was made, or nothing is broken; 1: it is broken and no repair could be verified.
     """
     from greenline.ci.repair import pipeline
-    from greenline.ci.repair.start import Wanted, start
+    from greenline.ci.repair.start import Wanted, publish_only, start
 
+    if publish:
+        pull = publish_only(publish, os.environ)
+        click.echo(f"pull request {pull.number} {pull.state}", err=True)
+        print(pull.url)
+        return 0
     wanted = Wanted(bad, good, junit, results, tests, agents, attempts, forge, dry_run)
     report = start(wanted, os.environ, lambda line: click.echo(f"greenline: {line}", err=True))
     if form == "json":
@@ -83,6 +92,8 @@ def _part(outcome: Outcome) -> str:
         lines.append(f"  {outcome.why}")
     if outcome.branch:
         lines.append(f"  branch {outcome.branch}")
+    if outcome.url:
+        lines.append(f"  pull request {outcome.url}")
     return "\n".join(lines)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import importlib
 import sys
+from typing import TextIO
 
 import click
 
@@ -38,11 +39,16 @@ def day_of(today: str | None) -> datetime.date:
         raise GreenlineError(f"--today: {today!r} is no day", "write it as 2030-01-31") from None
 
 
-def show(report: Report, form: str) -> int:
+def rendered(report: Report, form: str) -> str:
+    text: str = importlib.import_module(f"greenline.tools.report.{FORMATS[form]}").render(report)
+    return text
+
+
+def show(report: Report, form: str, stream: TextIO | None = None) -> int:
     """Print a report, and on stderr what the terminal should know; gives the exit code."""
-    module = importlib.import_module(f"greenline.tools.report.{FORMATS[form]}")
-    sys.stdout.write(module.render(report))
-    sys.stdout.flush()
+    out = stream or sys.stdout
+    out.write(rendered(report, form))
+    out.flush()
     warnings = sum(len(section.findings) for section in report.sections) - report.failures
     known = sum(section.known for section in report.sections)
     ignored = sum(section.ignored for section in report.sections)

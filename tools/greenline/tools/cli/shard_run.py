@@ -11,6 +11,7 @@ import click
 from greenline.ci.execution.gpus import find_gpus
 from greenline.ci.execution.parts import parts_of
 from greenline.ci.execution.placement import Gpu, Machine
+from greenline.ci.execution.queue import Ended
 from greenline.ci.execution.shard import (
     RESULTS,
     Setting,
@@ -20,7 +21,7 @@ from greenline.ci.execution.shard import (
     prepare_results,
     run_shard,
 )
-from greenline.ci.execution.slots import Ended, Who, run_slots
+from greenline.ci.execution.slots import Who, run_slots
 from greenline.ci.sharding import plan_file
 from greenline.ci.sharding.plan_file import Plan, Pool
 from greenline.depgraph import config as configuration
@@ -32,6 +33,7 @@ from greenline.depgraph.workspace import find
 @click.option("--plan", "plan_path", metavar="FILE", required=True, help="The plan, as JSON.")
 @click.option("--index", metavar="I", type=click.IntRange(min=0), help="Run this shard.")
 @click.option("--local", is_flag=True, help="Run all shards here, as one queue.")
+@click.option("--ray", "address", metavar="ADDRESS", help="Run all shards on this Ray cluster (auto: the one here).")
 @click.option("--slots", metavar="N", type=click.IntRange(min=1), help="Tests at a time; as many as there are CPUs.")
 @click.option("--gpus", metavar="N", type=click.IntRange(min=0), help="Logical GPUs instead of those that are here.")
 @click.option("--timeout", metavar="SECONDS", type=float, help="End a test that is silent for so long.")
@@ -43,6 +45,7 @@ def command(
     plan_path: str,
     index: int | None,
     local: bool,
+    address: str | None,
     slots: int | None,
     gpus: int | None,
     timeout: float | None,
@@ -64,27 +67,36 @@ def command(
     if not plan.shards:
         _say("the plan is empty: there is nothing to run")
         return 0
-    _check(plan, index, local)
+    _check(plan, index, local, address)
     prepare_results(results)
     setting = Setting(plan, workspace.root, config, results, pytest_args, commit)
-    who = Who(index, attempt or attempt_of(results, index), "local" if index is None else plan.shards[index].pool)
+    who = Who(index, attempt or attempt_of(results, index), _runner_kind(plan, index, local))
     if index is not None and is_sequence(plan.pool(plan.shards[index]), plan.shards[index]):
         return run_shard(setting, index, who.attempt, _say)
+    suites = parts_of(plan, workspace.root, range(len(plan.shards)) if index is None else [index])
+    if address is not None:
+        from greenline.ci.execution.on_ray import run_ray
+
+        return _told(run_ray(setting, suites, address, who, timeout, _say))
     if index is None:
         machine = Machine(slots or os.cpu_count() or 1, find_gpus(gpus))
     else:
         machine = _runner(plan.pool(plan.shards[index]), slots, gpus)
-    suites = parts_of(plan, workspace.root, range(len(plan.shards)) if index is None else [index])
     with tempfile.TemporaryDirectory(prefix="greenline-") as scratch:
         return _told(run_slots(setting, suites, machine, who, scratch, timeout, _say))
 
 
-def _check(plan: Plan, index: int | None, local: bool) -> None:
+def _runner_kind(plan: Plan, index: int | None, local: bool) -> str:
+    return plan.shards[index].pool if index is not None else "local" if local else "ray"
+
+
+def _check(plan: Plan, index: int | None, local: bool, address: str | None) -> None:
     last = len(plan.shards) - 1
-    if (index is None) != local:
+    ways = (index is not None) + local + (address is not None)
+    if ways != 1:
         raise GreenlineError(
-            "which part of the plan?" if index is None else "--index is one shard, --local all of them",
-            f"--index I, from 0 to {last}; or --local",
+            "--index is one shard, --local and --ray are all of them" if ways else "which part of the plan?",
+            f"one of --index I, from 0 to {last}; --local; --ray ADDRESS",
         )
     if index is not None and index > last:
         raise GreenlineError(f"--index {index}: the plan has {last + 1} shards", f"--index is from 0 to {last}")

@@ -24,6 +24,10 @@ from greenline.tools.cli.options import Progress, change_options, request_of, te
 @click.command("test")
 @change_options
 @click.option("--all", "every", is_flag=True, help="Run every test.")
+@click.option("--shadow", is_flag=True, help="Run every test, and score what selection would have missed.")
+@click.option(
+    "--sample", type=click.IntRange(min=1), metavar="N", help="Run N of the unselected tests too, to score it."
+)
 @click.argument("pytest_args", metavar="[-- PYTEST_ARGS...]", nargs=-1, type=click.UNPROCESSED)
 def command(
     base: str | None,
@@ -31,6 +35,8 @@ def command(
     head: str | None,
     suite: str | None,
     every: bool,
+    shadow: bool,
+    sample: int | None,
     pytest_args: tuple[str, ...],
 ) -> int:
     """Run the tests that the change can break.
@@ -49,6 +55,10 @@ def command(
         _say("every test runs (--all)")
     else:
         tell(answer, time.monotonic() - start)
+    if workspace and (shadow or sample):
+        from greenline.tools.cli import probation  # seldom used
+
+        return probation.run(workspace, answer, request, pytest_args, 0 if shadow else sample or 0)
     if answer.total and not answer.tests:
         _say("no test is affected")
         return 0

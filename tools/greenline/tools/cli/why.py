@@ -5,7 +5,9 @@ from __future__ import annotations
 import click
 
 from greenline.ci.affected import Request, change_of
+from greenline.ci.evidence.place import place
 from greenline.ci.selection.select import Selection, select
+from greenline.depgraph.config import Config
 from greenline.depgraph.errors import GreenlineError
 from greenline.depgraph.explain import explain_edge, find_node
 from greenline.depgraph.graph import Graph
@@ -45,6 +47,8 @@ def _why_affected(what: str, request: Request) -> None:
     opened = change.opened
     node = _node(opened.graph, what)
     path = opened.graph.path(node)
+    if _tell_evidence(opened, change.config, path, what.partition("::")[2]):
+        return
     selection = select(opened, change.config)
     chosen = next((test for test in selection.tests if test.path == path), None)
     if selection.everything:
@@ -58,6 +62,26 @@ def _why_affected(what: str, request: Request) -> None:
         click.echo(f"  it does not depend on any of the {len(near)} changed files" if near else "  nothing changed")
     else:
         _print_chain(opened, selection, node, chosen.reason if chosen else "")
+
+
+def _tell_evidence(opened: Opened, config: Config, path: str, name: str) -> bool:
+    """Print what evidence says of the tests; True when it decides about all of them."""
+    if not place(opened.workspace, config):
+        return False
+    from greenline.ci.evidence.sharpen import verdicts
+
+    found = verdicts(opened, config, path, name)
+    for test, is_affected, why in found:
+        if is_affected:
+            click.echo(f"{path}::{test}\n  {why}")
+    unknown = [each for each in found if each.affected is None]
+    spared = sum(each.affected is False for each in found)
+    if spared:
+        what = f"{spared:,} tests of {path} are" if len(found) > 1 else f"{path}::{found[0].name} is"
+        click.echo(f"{what} not affected: seen to run nothing that the change reaches")
+    for test, _, why in unknown:
+        click.echo(f"{path}::{test}: no record of it holds ({why}), so imports decide:")
+    return bool(found) and not unknown
 
 
 def _print_chain(opened: Opened, selection: Selection, node: int, reason: str) -> None:

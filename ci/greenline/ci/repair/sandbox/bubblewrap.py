@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 
+from greenline.ci.repair.sandbox.interpreters import base_of
 from greenline.ci.repair.sandbox.relay import relays
 from greenline.ci.repair.sandbox.sandbox import (
     INSIDE,
@@ -124,20 +125,23 @@ class Bubblewrap:
 
     def _folders(self, folder: str, writable: Sequence[str], readable: Sequence[str]) -> list[str]:
         """The caller's folders, outer ones first, so that an inner one is not covered by an outer one."""
-        own = {path: "--ro-bind" for path in (*_interpreter(), *self.settings.readable, *readable)}
+        named = (*self.settings.readable, *readable)
+        bases = [base for path in named if (base := base_of(path))]
+        own = {path: "--ro-bind" for path in (*_interpreter(), *bases, *named)}
         own |= {path: "--bind" for path in writable}
         own |= {git: "--ro-bind" for path in writable if os.path.lexists(git := os.path.join(path, ".git"))}
         if not any(_is_below(folder, path) for path in own):
             own[folder] = "--ro-bind"
         arguments: list[str] = []
-        mounted = ["/usr"]
+        mounted = {"/usr": "--ro-bind"}
         for path in sorted(own):
-            if not _is_below(path, "/usr") or own[path] == "--bind":
-                # Left to itself, bubblewrap makes missing parents that only their owner may enter.
-                new = [parent for parent in _parents(path) if not any(_is_below(parent, top) for top in mounted)]
-                arguments += [part for parent in new for part in ("--dir", parent)]
-                arguments += [own[path], path, path]
-                mounted.append(path)
+            above = max((top for top in mounted if _is_below(path, top)), key=len, default="")
+            if above and mounted[above] == own[path]:
+                continue  # it is there already
+            if not above:  # left to itself, bubblewrap makes missing parents that only their owner may enter
+                arguments += [part for parent in _parents(path) for part in ("--dir", parent)]
+            arguments += [own[path], path, path]
+            mounted[path] = own[path]
         return arguments
 
 

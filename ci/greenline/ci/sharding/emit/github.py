@@ -13,6 +13,7 @@ from greenline.ci.sharding.emit.jobs import (
     HEAD,
     PLAN,
     RESULTS,
+    STARTED,
     Options,
     gate_command,
     labels_of,
@@ -59,7 +60,7 @@ def workflow(options: Options) -> str:
             "outputs": {"matrix": "${{ steps.matrix.outputs.matrix }}", "any": "${{ steps.matrix.outputs.any }}"},
             "steps": [
                 *setup,
-                {"run": f"greenline affected --format nodeids | greenline shard plan --tests - --output {PLAN}"},
+                {"run": f"greenline shard plan --output {PLAN}"},
                 {
                     "id": "matrix",
                     "run": f"greenline shard emit github --plan {PLAN} >> \"$GITHUB_OUTPUT\"",
@@ -75,6 +76,7 @@ def workflow(options: Options) -> str:
             "runs-on": "${{ matrix.runs-on }}",
             "timeout-minutes": "${{ matrix.minutes }}",
             "steps": [
+                {"run": f'echo "{STARTED}=$(date +%s)" >> "$GITHUB_ENV"'},
                 *setup,
                 {**download, "with": plan_artifact},
                 {"run": shard_command("${{ matrix.index }}", options)},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -54,10 +53,20 @@ def minutes(shard: Shard) -> int:
 
 
 def yaml(value: Any, head: str) -> str:
-    """YAML text with a comment in front; keys stay in their order."""
+    """YAML text with a comment in front; keys stay in their order, texts of several lines are blocks."""
     import yaml as pyyaml
 
-    return f"# {head}\n" + str(pyyaml.dump(json.loads(json.dumps(value)), sort_keys=False, width=120))
+    class Dumper(pyyaml.SafeDumper):
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+    def text(dumper: pyyaml.SafeDumper, said: str) -> pyyaml.Node:
+        return dumper.represent_scalar("tag:yaml.org,2002:str", said, style="|" if "\n" in said else None)
+
+    Dumper.add_representer(str, text)
+    return f"# {head}\n" + str(pyyaml.dump(value, Dumper=Dumper, sort_keys=False, width=1000))
 
 
+STARTED = "GREENLINE_STARTED_AT"
+"""Environment variable: seconds since 1970 at which a shard's job began; the planner learns start-up times."""
 HEAD = "Made by greenline shard emit; make it again rather than edit it."

@@ -1,0 +1,124 @@
+"""The names whose meaning a side changed: only a file that spells one of them can break because of that side.
+
+This is what keeps the detector fast. It compares what users of a module can see (names, signatures, bases, what is
+returned), not how it works inside, and gives plain words: a superset, as no name is resolved.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+from greenline.rules.conflicts.infer import is_generator
+from greenline.rules.conflicts.merge import Merge, differing
+from greenline.rules.conflicts.modules import Binding, Function, Module, members
+from greenline.rules.conflicts.results import shape_of
+from greenline.rules.conflicts.tree import Tree
+
+ROUNDS = 4
+"""How often names that stand for changed ones are looked for: subclasses of subclasses, aliases of aliases."""
+
+
+def changed_names(merge: Merge, tree: Tree) -> frozenset[str]:
+    """The last names of all that differs between the base and a side (or the merged state) for users of it."""
+    words: set[str] = set()
+    for path in differing(merge.base.tree, tree):
+        if not path.endswith(".py"):
+            continue
+        old, new = merge.base.tree.module(path), tree.module(path)
+        if old is None or new is None:  # the module itself came or went
+            words |= {part for name in merge.base.tree.layout.names(path) for part in name.name.rsplit(".", 1)[-1:]}
+        words.update(*(_words(name) for name in _differing_names(_interface(old), _interface(new))))
+    for _ in range(ROUNDS):
+        found = _stand_ins(merge, words) - words
+        if not found:
+            break
+        words |= found
+    return frozenset(words)
+
+
+def _words(name: str) -> list[str]:
+    owner, _, last = name.rpartition(".")
+    if owner and last in ("__init__", "__new__", "__call__", "__enter__", "__exit__"):
+        return [owner.rpartition(".")[2], last, "cls"]
+    return [last, owner.rpartition(".")[2]] if owner else [last]
+
+
+Interface = dict[str, tuple[bytes, list[Binding]]]
+
+
+def _differing_names(before: Interface, after: Interface) -> Iterator[str]:
+    for name in before.keys() | after.keys():
+        (old_text, old), (text, new) = before.get(name, _NOTHING), after.get(name, _NOTHING)
+        if (not old or not new or old_text != text) and list(map(_seen, old)) != list(map(_seen, new)):
+            yield name
+
+
+_NOTHING: tuple[bytes, list[Binding]] = (b"", [])
+
+
+def _interface(module: Module | None) -> Interface:
+    """Qualified name → its source, and how it is bound."""
+    found: Interface = {}
+    if module is not None:
+        lines = module.source.splitlines()
+        for name, bound in module.names.items():
+            _add(found, lines, name, bound)
+        for star in module.stars:
+            found[star.rpartition(".")[2]] = (b"", [Binding("star", module.tree)])
+    return found
+
+
+def _add(found: Interface, lines: list[bytes], name: str, bound: list[Binding]) -> None:
+    node = bound[-1].node
+    first, last = getattr(node, "lineno", 1), getattr(node, "end_lineno", 0)
+    decorators = getattr(node, "decorator_list", [])
+    first = min([first, *(one.lineno for one in decorators)])
+    found[name] = (b"\n".join(lines[first - 1 : last]) if len(bound) == 1 else b"", bound)
+    if isinstance(node, ast.ClassDef):
+        inner = members(node)
+        for attribute in inner.on_self:
+            found[f"{name}.{attribute}"] = (b"", [Binding("on self", node)])
+        for attribute, each in inner.names.items():
+            _add(found, lines, f"{name}.{attribute}", each)
+
+
+def _seen(binding: Binding) -> str:
+    node = binding.node
+    if isinstance(node, Function):
+        marks = " ".join(ast.unparse(one) for one in node.decorator_list)
+        returns = ast.unparse(node.returns) if node.returns else ""
+        generator = is_generator(node)
+        kind = type(node).__name__
+        return f"{kind} {marks} ({ast.unparse(node.args)}) {returns} {generator} {shape_of(node, generator)}"
+    if isinstance(node, ast.ClassDef):
+        return " ".join(ast.unparse(one) for one in (*node.decorator_list, *node.bases)) + f" {binding.sure}"
+    if isinstance(node, ast.Assign | ast.AnnAssign):
+        return ast.unparse(node) if len(ast.dump(node)) < 20_000 else str(binding.kind)
+    return f"{binding.kind} {binding.module} {binding.name}"
+
+
+_STAND_IN = re.compile(r"class\s+(\w+)|\bas\s+(\w+)|^\s*(\w+)\s*(?::[^=]*)?=")
+
+
+def _stand_ins(merge: Merge, words: set[str]) -> set[str]:
+    """Names of classes that derive from one of these, of imports under another name, and plain aliases."""
+    plain = sorted(word for word in words if word.isidentifier() and word.isascii() and len(word) > 1)
+    if not plain:
+        return set()
+    names = "|".join(plain)
+    word = "[A-Za-z_0-9]+"
+    derives, renames = rf"class +{word}\(.*\b({names})\b", rf"\b({names}) +as +{word}"
+    pattern = rf"{derives}|{renames}|^{word} *= *({word}\.)*({names})$"
+    found = set()
+    for world in (merge.ours, merge.theirs) if merge.unknown else (merge.merged,):
+        for line in world.tree.grep_lines(pattern):
+            for match in _STAND_IN.finditer(line):
+                found.add(next(filter(None, match.groups()), ""))
+    return found - {""}
+
+
+def spells(data: bytes, words: frozenset[str]) -> bool:
+    """Whether a file has one of these words."""
+    return not words.isdisjoint(re.findall(r"\w+", data.decode("utf-8", "replace")))

@@ -1,0 +1,175 @@
+"""The leaks of the argument for evidence, with a real recording: each test that flips must be selected."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from table import environment, git, write
+
+from greenline.ci.affected import Answer, Request, affected
+
+GREENLINE = Path(sys.executable).with_name("greenline")
+CASES: list[dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("leaks.yaml").read_text("utf-8"))
+COMMON = {
+    "pyproject.toml": '[tool.pytest.ini_options]\npythonpath = ["."]\n',
+    ".gitignore": "__pycache__\n.greenline\n",
+}
+
+
+def folder_of(case: dict[str, Any]) -> str:
+    return f"case_{CASES.index(case):02}"
+
+
+def record(root: Path, *arguments: str, **variables: str) -> None:
+    """Run `greenline record` as a user would."""
+    done = subprocess.run(
+        [GREENLINE, "record", "--", "-q", "-p", "no:cacheprovider", *arguments],
+        cwd=root,
+        env=environment(variables),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "greenline: recorded" in done.stderr, done.stderr
+
+
+def repository(root: Path, files: dict[str, str]) -> Path:
+    """A repository with these files committed, recorded."""
+    root.mkdir()
+    git(root, "init", "--quiet", "--initial-branch=main", "--template=")
+    write(root, {**COMMON, **files})
+    git(root, "add", "--all")
+    git(root, "commit", "--quiet", "--message=base")
+    record(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The repository of all cases."""
+    files = {}
+    for case in CASES:
+        folder = folder_of(case)
+        for name, text in {"__init__.py": "", **case["files"]}.items():
+            files[f"{folder}/{name}"] = text.replace("{case}", folder)
+    return repository(tmp_path_factory.mktemp("leaks") / "repository", files)
+
+
+@pytest.fixture
+def edited(recorded: Path) -> Iterator[Path]:
+    yield recorded
+    git(recorded, "checkout", "--quiet", "--", ".")
+    git(recorded, "clean", "-fdq", "-e", ".greenline")
+
+
+def ask(root: Path, mode: str = "auto") -> Answer:
+    return affected(str(root), Request(base="HEAD", mode=mode))
+
+
+def is_selected(answer: Answer, path: str, name: str) -> bool:
+    found = [test.node_ids for test in answer.tests if test.path == path]
+    return any(ids is None or name in [each.partition("[")[0] for each in ids] for ids in found)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["leak"].replace(" ", "-"))
+def test_leak(case: dict[str, Any], edited: Path) -> None:
+    folder = folder_of(case)
+    write(edited, {f"{folder}/{name}": change for name, change in case["edit"].items()})
+    answer = ask(edited)
+    path = f"{folder}/test_case.py"
+    assert answer.share is not None and answer.share > 0.9
+    assert [name for name in case["selected"] if not is_selected(answer, path, name)] == []
+    assert [name for name in case.get("spared", ()) if is_selected(answer, path, name)] == []
+    if "bystanders" not in case:
+        assert [test.path for test in answer.tests if test.path != path] == []
+
+
+@pytest.fixture(scope="module")
+def small_recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two functions, and tests that run one, the other, or what a variable says."""
+    return repository(
+        tmp_path_factory.mktemp("small") / "repository",
+        {
+            "lib.py": "def a():\n    return 1\n\n\ndef b():\n    return 2\n",
+            "test_lib.py": "import os\nimport lib\n\n\ndef test_a():\n    assert lib.a()\n\n\ndef test_b():\n"
+            "    assert lib.b()\n\n\ndef test_either():\n    assert lib.a() if os.environ.get('WHICH') else lib.b()\n",
+        },
+    )
+
+
+@pytest.fixture
+def small(small_recorded: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(small_recorded, tmp_path / "repository")
+
+
+def names(answer: Answer) -> list[str]:
+    return [each for test in answer.tests for each in test.node_ids or ["all"]]
+
+
+A, B = {"return 1": "return 3"}, {"return 2": "return 4"}
+
+
+def test_leak_4_a_stale_record_counts_as_none(small: Path) -> None:
+    write(small, {"lib.py": A})
+    git(small, "commit", "--quiet", "--all", "--message=a changes and nobody records")
+    write(small, {"lib.py": B})
+    assert names(ask(small)) == ["test_a", "test_b", "test_either"]  # what test_a runs now is not known
+    record(small)
+    git(small, "commit", "--quiet", "--all", "--message=b changes")
+    write(small, {"lib.py": {"return 4": "return 5"}})
+    assert names(ask(small)) == ["test_b", "test_either"]  # recorded before the commit, of the same content
+
+
+def test_leak_12_the_last_records_count_together(small: Path) -> None:
+    record(small, WHICH="a")
+    write(small, {"lib.py": A})
+    assert names(ask(small)) == ["test_a", "test_either"]
+    git(small, "checkout", "--quiet", "lib.py")
+    write(small, {"lib.py": B})
+    assert names(ask(small)) == ["test_b", "test_either"]
+
+
+def test_leak_5_evidence_of_another_variant_does_not_count(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(small, {"lib.py": A})
+    monkeypatch.setenv("GREENLINE_VARIANT", "cuda12")
+    assert names(ask(small)) == ["all"]
+    assert ask(small).share is None
+
+
+def test_a_part_of_the_tests_does_not_pass_for_all(small: Path) -> None:
+    write(small, {"test_lib.py": {"def test_b()": "def test_c():\n    assert lib.a()\n\n\ndef test_b()"}})
+    git(small, "commit", "--quiet", "--all", "--message=a new test")
+    record(small, "-k", "test_b")
+    write(small, {"lib.py": A})
+    assert names(ask(small)) == ["all"]
+
+
+def test_some_parameters_do_not_pass_for_all(small: Path) -> None:
+    mark = "@pytest.mark.parametrize('n', 'xy')"
+    test = f"import pytest\nimport lib\n\n\n{mark}\ndef test_n(n):\n    assert lib.a() if n == 'x' else lib.b()\n"
+    write(small, {"test_n.py": test})
+    git(small, "add", "--all")
+    git(small, "commit", "--quiet", "--message=a new test")
+    record(small, "-k", "test_n and x")
+    write(small, {"lib.py": B})
+    assert [test.node_ids for test in ask(small).tests if test.path == "test_n.py"] == [("test_n[y]",)]
+
+
+def test_modes(small: Path) -> None:
+    write(small, {"lib.py": A})
+    static, auto, only = (ask(small, mode) for mode in ("static", "auto", "evidence"))
+    assert names(static) == ["all"] and static.share is None
+    assert names(auto) == names(only) == ["test_a"]
+    assert auto.complete and only.complete
+    write(small, {"test_new.py": "import lib\n\n\ndef test_new():\n    assert lib.a()\n"})
+    assert names(ask(small)) == ["test_a", "all"]
+    only = ask(small, "evidence")
+    assert names(only) == ["test_a"] and not only.complete
