@@ -114,6 +114,15 @@ def test_files_and_functions_stand_for_their_known_tests(greenline: Say, folder:
     assert any("no duration" in warning for warning in plan["warnings"])
 
 
+def test_durations_of_several_files(greenline: Say, folder: Path) -> None:
+    (folder / "more.json").write_text('{"new.py::t": 30}', encoding="utf-8")
+    (folder / "all.txt").write_text("\n".join([*DURATIONS, "new.py::t"]), encoding="utf-8")
+    arguments = ("shard", "plan", "--tests", "all.txt", "--shards", 2, "--format", "json", "--durations", "d.json")
+    one = planned(greenline(folder, *arguments, "--durations", "more.json"))
+    assert one == planned(greenline(folder, *arguments, "more.json"))
+    assert one["makespan"] == 39.5
+
+
 def test_nothing_to_run_is_an_empty_plan(greenline: Say, folder: Path) -> None:
     (folder / "none.txt").write_text("\n", encoding="utf-8")
     done = greenline(

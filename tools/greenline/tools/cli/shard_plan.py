@@ -66,9 +66,11 @@ def without_collector(function: Callable[..., int]) -> Callable[..., int]:
 @click.option("--output", metavar="FILE", help="Write the plan (JSON) into FILE as well.")
 @click.option("--svg", metavar="FILE", help="Draw the plan into FILE.")
 @click.option("--strict", is_flag=True, help="Exit 3 when no plan meets the target.")
+@click.argument("more", nargs=-1, metavar="[FILE…]")
 @change_options
 @without_collector
 def command(
+    more: tuple[str, ...],
     tests: str | None,
     durations: tuple[str, ...],
     shards: str | None,
@@ -86,8 +88,11 @@ def command(
 ) -> int:
     """Put tests on runners, so that the last one ends early, or by a target at least cost.
 
-    Works anywhere: with --tests and --durations it needs no repository.
+    Works anywhere: with --tests and --durations it needs no repository. FILE…: more durations.
     """
+    if more and not durations:
+        raise GreenlineError(f"what is {more[0]!r} for?", "durations come as --durations FILE, tests as --tests FILE")
+    durations += more
     start = time.monotonic()
     workspace = _workspace()
     root = workspace.root if workspace else root_of(None)
