@@ -92,7 +92,7 @@ class World:
             value = self.lookup(files[0], name, seen) if len(files) == 1 else UNKNOWN
             if value.kind != "missing":
                 return value
-        if module.open or name in _MODULE_ATTRIBUTES:
+        if module.open or name in (module.answers or ()) or name in _MODULE_ATTRIBUTES:
             return UNKNOWN
         return Value("missing", path, name)
 
