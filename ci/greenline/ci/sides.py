@@ -43,8 +43,9 @@ class Untold(NamedTuple):
 
 def sides_of(workspace: Workspace, base: Base, environment: Mapping[str, str] = os.environ) -> Sides | Untold:
     """The two sides of the merge that a change is for, from its base."""
-    if base.commit is None:
-        return Untold(base.how, False, base.hint)
+    if base.commit is None:  # a single commit may be enough for the base; two sides need their history
+        deeper = base.hint and base.hint.replace("--depth=1", "--unshallow")
+        return Untold(base.how, False, deeper)
     parents = _parents(workspace)
     if base.tip is None and len(parents) == 2 and (parents[0] == base.commit or workspace.is_shallow()):
         return _sides(workspace, parents[1], parents[0], workspace.resolve("HEAD"))

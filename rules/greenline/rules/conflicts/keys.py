@@ -92,14 +92,21 @@ def _used(world: World, path: str) -> list[tuple[str, ast.Constant]]:
     """Strings used as keys: indices, and arguments without a default beside them."""
     module = world.tree.module(path)
     found = []
+    stored: set[object] = set()
     for node in ast.walk(module.tree) if module else ():
+        if isinstance(node, ast.Call) and leaf(node.func) in ("setitem", "setenv", "setdefault"):
+            stored.update(one.value for one in node.args if isinstance(one, ast.Constant))
+        elif (
+            isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store) and isinstance(node.slice, ast.Constant)
+        ):
+            stored.add(node.slice.value)
         if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load) and isinstance(node.slice, ast.Constant):
             found.append(node.slice)
         elif isinstance(node, ast.Call) and len(node.args) == 1 and leaf(node.func) != "get":
             found += _constants(node.args[0])
         elif isinstance(node, ast.Call) and leaf(node.func) not in ("get", "getattr", "pop", "setdefault", "getenv"):
             found += [one for part in node.args for one in _constants(part) if str(one.value).startswith("--")]
-    return [(one.value, one) for one in found if isinstance(one.value, str)]
+    return [(one.value, one) for one in found if isinstance(one.value, str) and one.value not in stored]
 
 
 def _constants(node: ast.expr) -> list[ast.Constant]:

@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable
 
 from greenline.rules.conflicts.dotted import resolve_dotted
-from greenline.rules.conflicts.infer import World
+from greenline.rules.conflicts.infer import UNKNOWN, World
 from greenline.rules.conflicts.merge import Merge, differing
-from greenline.rules.conflicts.modules import Function
+from greenline.rules.conflicts.modules import Binding, Function
 from greenline.rules.conflicts.moves import DELETED, Went, definition, where_went
 from greenline.rules.conflicts.report import Found
 from greenline.rules.conflicts.signatures import Signature, of_function
@@ -22,13 +22,18 @@ def explain(merge: Merge, problem: Problem) -> Found | None:
     return _EXPLAINERS[problem.kind](merge, problem)
 
 
-def _missing(merge: Merge, problem: Problem) -> Found:
+def _missing(merge: Merge, problem: Problem) -> Found | None:
     """A name, an attribute, an import or a dotted string that leads to nothing any more."""
     path, name = problem.target
     if problem.kind == "import" and (submodule := merge.base.lookup(path, name)).kind == "module":
         return _submodule(merge, problem, submodule.path)
     if problem.kind == "string":
         return _string(merge, problem)
+    if problem.kind == "attribute" and (submodule := merge.base.lookup(path, name)).kind == "module":
+        return _attribute_module(merge, problem, submodule.path)
+    if problem.kind == "attribute" and definition(merge.base, path, name) is None:
+        problem = problem._replace(target=_inherited(merge, path, name))
+        path, name = problem.target
     went = where_went(merge, path, name)
     old = name.rpartition(".")[2]
     number, rule = {"renamed": (1, "renamed"), "moved": (2, "moved"), "deleted": (3, "deleted")}[went.kind]
@@ -72,6 +77,33 @@ def _string(merge: Merge, problem: Problem) -> Found:
     else:
         fix = Fix("string", number, *at, text, spelled)
     return Found(problem, number, rule, f"{problem.subject} is now {spelled}", fix)
+
+
+def _inherited(merge: Merge, path: str, name: str) -> tuple[str, str]:
+    """Where an attribute of a class was defined, by a side that has the class: perhaps in a base."""
+    owner, _, attribute = name.rpartition(".")
+    for world in (merge.base, merge.ours, merge.theirs):
+        value = world.lookup(path, owner) if owner else UNKNOWN
+        found = world.class_member(value, attribute, after=0) if value.kind == "class" else ""
+        for one in world.ancestry(value).classes if isinstance(found, tuple) else ():
+            if attribute in one.members.names and definition(merge.base, one.path, f"{one.name}.{attribute}"):
+                return one.path, f"{one.name}.{attribute}"
+    return path, name
+
+
+def _attribute_module(merge: Merge, problem: Problem, path: str) -> Found | None:
+    """``package.module``, and the module is not there any more; an import of it in this file tells that itself."""
+    spelled = ast.unparse(problem.node) if isinstance(problem.node, ast.Attribute) else problem.subject
+    module = merge.merged.tree.module(problem.path)
+    for node in ast.walk(module.tree) if module else ():
+        if isinstance(node, ast.Import) and spelled in (alias.name for alias in node.names):
+            return None
+    new = merge.moved.get(path, "")
+    if new not in merge.merged.tree.files or path in merge.merged.tree.files:
+        return Found(problem, 3, "deleted", f"module {problem.subject} is gone", None)
+    home = merge.merged.tree.dotted(new)
+    fix = Fix("module-attribute", 2, problem.path, problem.line, problem.column, spelled, home, "", home)
+    return Found(problem, 2, "moved", f"module {problem.subject} is now {home}", fix)
 
 
 def _submodule(merge: Merge, problem: Problem, path: str) -> Found:
@@ -127,8 +159,8 @@ def _module(merge: Merge, problem: Problem) -> Found:
 
 def _call(merge: Merge, problem: Problem) -> Found | None:
     """A call that does not fit the signature any more."""
-    old, new = (definition(world, *problem.target) for world in (merge.base, merge.merged))
-    if old and new and _decorators(old.node) != _decorators(new.node):
+    was, now = (definition(world, *problem.target) for world in (merge.base, merge.merged))
+    if was and now and _decorators(was.node) != _decorators(now.node):
         return None  # a decorator may give it another signature
     kind, name = problem.detail
     what = problem.subject
@@ -225,29 +257,22 @@ def _key(merge: Merge, problem: Problem) -> Found:
     """A key of a dict literal; where another has come with the same value, it was renamed."""
     path, name = problem.target
     owner = name.partition("[")[0]
-    tables = [
-        getattr(one.node, "value", None)
-        for world in (merge.base, merge.merged)
-        if (one := definition(world, path, owner))
-    ]
-    entries = [
-        {
-            key.value: ast.dump(value)
-            for key, value in zip(table.keys, table.values, strict=True)
-            if isinstance(key, ast.Constant)
-        }
-        for table in tables
-        if isinstance(table, ast.Dict)
-    ]
+    before, after = (_entries(definition(world, path, owner)) for world in (merge.base, merge.merged))
     node = problem.node
-    if len(entries) == 2 and isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
-        before, after = entries
-        old = node.slice.value
+    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+        old = str(node.slice.value)
         new = [key for key, value in after.items() if key not in before and value == before.get(old)]
         if len(new) == 1:
-            fix = Fix("string", 27, problem.path, node.slice.lineno, node.slice.col_offset, str(old), str(new[0]))
+            fix = Fix("string", 27, problem.path, node.slice.lineno, node.slice.col_offset, old, new[0])
             return Found(problem, 27, "config-key", f"the key {old} of {owner} is now {new[0]}", fix)
     return Found(problem, 27, "config-key", f"{problem.subject} is gone", None)
+
+
+def _entries(bound: Binding | None) -> dict[str, str]:
+    """The string keys of a dict literal, with their values as text."""
+    table = getattr(bound.node, "value", None) if bound else None
+    pairs = zip(table.keys, table.values, strict=True) if isinstance(table, ast.Dict) else ()
+    return {str(key.value): ast.unparse(value) for key, value in pairs if isinstance(key, ast.Constant)}
 
 
 def _abstract(merge: Merge, problem: Problem) -> Found | None:

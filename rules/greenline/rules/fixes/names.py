@@ -150,7 +150,7 @@ def move_attribute(fix: Fix, data: bytes) -> bytes:
     source = Source(data)
     node = source.at(fix.line, fix.column, lambda one: isinstance(one, cst.Attribute) and dotted(one) == fix.old)
     after = source.replaced({node: lambda _: expression(fix.new)})
-    return _with_import(after, fix.new.rpartition(".")[0], None)
+    return _with_import(after, fix.new_module or fix.new.rpartition(".")[0], None)
 
 
 def add_import(fix: Fix, data: bytes) -> bytes:
