@@ -5,7 +5,7 @@
 A repository of modules with ten functions each and of test files with twenty tests each is made below build/, with
 records made up in two ways: *uniform*, every block equally often, which compresses worst, and *zipf*, the n-th block
 n times more seldom than the first. Then 50 functions in 50 modules are edited, and `greenline affected` is timed as a
-whole process; the best of five counts. Goals: 300 MB, 0.5 s.
+whole process: CPU time, the best of five. Goals: 300 MB, 0.5 s.
 """
 
 from __future__ import annotations
@@ -63,17 +63,18 @@ def main() -> int:
         ]
         seconds, selected = min(ask(command, root) for _ in range(5))
         passed = passed and size <= MOST_BYTES and seconds <= MOST_SECONDS
-        print(
-            f"{kind:8} {size / 1e6:7,.0f} MB {MOST_BYTES / 1e6:7,.0f} MB {selected:10,} {seconds:6.2f} s {MOST_SECONDS:6.2f} s",
-            flush=True,
-        )
+        line = f"{kind:8} {size / 1e6:7,.0f} MB {MOST_BYTES / 1e6:7,.0f} MB"
+        print(f"{line} {selected:10,} {seconds:6.2f} s {MOST_SECONDS:6.2f} s", flush=True)
     return 0 if passed else 1
 
 
 def ask(command: list[str], root: Path) -> tuple[float, int]:
-    start = time.perf_counter()
+    """User and system time of the process and of those that it starts, which a busy machine does not stretch."""
+    before = os.times()
     done = subprocess.run(command, cwd=root, capture_output=True, check=True)
-    return time.perf_counter() - start, done.stdout.count(b"\n")
+    after = os.times()
+    seconds = after.children_user - before.children_user + after.children_system - before.children_system
+    return seconds, done.stdout.count(b"\n")
 
 
 def make_repository(tests: int, blocks: int) -> Path:

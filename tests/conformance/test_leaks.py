@@ -152,6 +152,17 @@ def test_a_part_of_the_tests_does_not_pass_for_all(small: Path) -> None:
     assert names(ask(small)) == ["all"]
 
 
+def test_some_parameters_do_not_pass_for_all(small: Path) -> None:
+    mark = "@pytest.mark.parametrize('n', 'xy')"
+    test = f"import pytest\nimport lib\n\n\n{mark}\ndef test_n(n):\n    assert lib.a() if n == 'x' else lib.b()\n"
+    write(small, {"test_n.py": test})
+    git(small, "add", "--all")
+    git(small, "commit", "--quiet", "--message=a new test")
+    record(small, "-k", "test_n and x")
+    write(small, {"lib.py": B})
+    assert [test.node_ids for test in ask(small).tests if test.path == "test_n.py"] == [("test_n[y]",)]
+
+
 def test_modes(small: Path) -> None:
     write(small, {"lib.py": A})
     static, auto, only = (ask(small, mode) for mode in ("static", "auto", "evidence"))

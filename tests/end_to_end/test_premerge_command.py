@@ -122,6 +122,7 @@ def test_two_imports_close_a_circle(shop: Repository, capsys: pytest.CaptureFixt
     assert sections["rules"]["findings"] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule_is_ours", [True, False])
 def test_a_new_lint_rule_meets_a_new_violation(
     shop: Repository, capsys: pytest.CaptureFixture[str], rule_is_ours: bool
@@ -179,6 +180,7 @@ def test_an_edge_that_costs_too_much(shop: Repository, capsys: pytest.CaptureFix
     assert edge["tests_per_change"] == pytest.approx(18 / len([*FILES, *files, "hub", "heavy"][1:]), abs=0.3)
 
 
+@pytest.mark.slow
 def test_a_fork_in_a_shallow_clone_is_told_what_to_fetch(
     shop: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,6 +208,7 @@ def test_a_fork_in_a_shallow_clone_is_told_what_to_fetch(
     assert sections["conflicts"]["data"]["ours"] == head
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("squash", [True, False])
 def test_a_merge_queue(
     shop: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, squash: bool
@@ -228,6 +231,7 @@ def test_a_merge_queue(
     assert rules_of(sections["conflicts"]) == ([] if squash else ["conflict/deleted"])
 
 
+@pytest.mark.slow
 def test_a_plan_for_a_ci_system(shop: Repository, capsys: pytest.CaptureFixture[str]) -> None:
     shop.write({"shop/web.py": "TOTAL = 3\n"})
     assert run(["premerge", "--base", "HEAD", "--target", "10m", "--emit", "gitlab", "--today", DAY]) == 0
@@ -237,6 +241,7 @@ def test_a_plan_for_a_ci_system(shop: Repository, capsys: pytest.CaptureFixture[
     assert json.loads((shop.root / "greenline-plan.json").read_text())["version"] == 1
 
 
+@pytest.mark.slow
 def test_all_formats_at_once(shop: Repository, capsys: pytest.CaptureFixture[str]) -> None:
     shop.write({"shop/new.py": "import os\n"})
     files = {name: f"out.{name}" for name in ("json", "sarif", "github", "junit", "markdown", "text")}
@@ -321,7 +326,7 @@ def test_our_own_rules_see_a_wrong_import(
 
 # -- the recipes of docs/ci.md -------------------------------------------------------------------------------
 
-DOCS = (ROOT / "docs" / "ci.md").read_text("utf-8").partition("## Before a merge")[2]
+DOCS = (ROOT / "docs" / "ci.md").read_text("utf-8").partition("## Before a merge")[2].partition("\n## ")[0]
 
 
 def recipes() -> dict[str, str]:
@@ -360,6 +365,7 @@ def environments(shop: Repository, event: Path) -> dict[str, dict[str, str]]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", ["github", "gitlab", "buildkite"])
 def test_a_recipe_finds_the_conflict(shop: Repository, tmp_path: Path, system: str) -> None:
     using = {"tests/test_tax.py": "from shop.core import tax\n\nassert tax\n"}

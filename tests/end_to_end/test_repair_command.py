@@ -14,6 +14,8 @@ import pytest
 from calls import GREENLINE, Call, call, surroundings
 from conftest import Repository
 
+from greenline.tools.cli.main import run
+
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((ROOT / "docs" / "repair.schema.json").read_text("utf-8"))
 BASE = {
@@ -83,19 +85,38 @@ def untouched(repository: Repository, head: str) -> None:
 # -- quick ones ----------------------------------------------------------------------------------------------
 
 
+class Quick:
+    """`greenline repair` in this process, for calls that end before a test runs."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch, self._capsys = monkeypatch, capsys
+
+    def __call__(self, *arguments: object, **environment: str) -> Call:
+        for name, value in environment.items():
+            self._monkeypatch.setenv(name, value)
+        code = run(["repair", *map(str, arguments)])
+        return Call(code, *self._capsys.readouterr())
+
+
+@pytest.fixture
+def quick(repository: Repository, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Quick:
+    monkeypatch.chdir(repository.root)
+    return Quick(monkeypatch, capsys)
+
+
 @pytest.mark.parametrize("way", ["variable", "configuration"])
-def test_the_kill_switch(repository: Repository, way: str) -> None:
+def test_the_kill_switch(repository: Repository, quick: Quick, way: str) -> None:
     head = merge_both(repository)
     if way == "configuration":
         (repository.root / "greenline.yaml").write_text("repair: {enabled: off}\n", "utf-8")
-    done = repair(repository, **({"GREENLINE_REPAIR": "off"} if way == "variable" else {}))
+    done = quick(**({"GREENLINE_REPAIR": "off"} if way == "variable" else {}))
     assert (done.code, done.out) == (0, "")
     assert "switched off" in done.err
     assert branches(repository) == []
     assert repository.git("rev-parse", "main").strip() == head
 
 
-def test_wrong_use_is_told(repository: Repository) -> None:
+def test_wrong_use_is_told(repository: Repository, quick: Quick) -> None:
     head = merge_both(repository)
     for arguments, problem in (
         (["--bad", "nowhere"], "nowhere"),
@@ -105,17 +126,19 @@ def test_wrong_use_is_told(repository: Repository) -> None:
         (["--junit", "none.xml"], "none.xml"),
         (["--agent", "unheard-of"], "unheard-of"),
     ):
-        done = repair(repository, *arguments)
+        done = quick(*arguments)
         assert done.code == 2, done
         assert problem in done.err
         assert "Traceback" not in done.err
 
 
-def test_a_report_without_a_failure_is_no_reason_to_run_anything(repository: Repository, tmp_path: Path) -> None:
+def test_a_report_without_a_failure_is_no_reason_to_run_anything(
+    repository: Repository, quick: Quick, tmp_path: Path
+) -> None:
     merge_both(repository)
     report = tmp_path / "junit.xml"
     report.write_text('<testsuites><testsuite><testcase classname="tests.test_other" name="test_other"/>', "utf-8")
-    done = repair(repository, "--junit", report)
+    done = quick("--junit", report)
     assert (done.code, done.out) == (0, "")
     assert "nothing is broken" in done.err
 
@@ -197,9 +220,13 @@ def test_from_junit_to_a_revert_and_never_of_a_hotfix(repository: Repository, tm
 
 @pytest.mark.slow
 def test_a_flake_is_no_break(repository: Repository) -> None:
-    coin = "import pathlib\n\nLOG = pathlib.Path('{log}')\n\n\ndef test_coin():\n    LOG.open('a').write('x')\n    assert len(LOG.read_text()) != 1\n"
+    log = repository.root.parent / "log.txt"
+    coin = (
+        f"import pathlib\n\nLOG = pathlib.Path({str(log)!r})\n\n\n"
+        "def test_coin():\n    LOG.open('a').write('x')\n    assert len(LOG.read_text()) != 1\n"
+    )
     repository.commit(BASE)
-    repository.commit({"tests/test_coin.py": coin.format(log=repository.root.parent / "log.txt")})
+    repository.commit({"tests/test_coin.py": coin})
     done = repair(repository, "--format", "json")
     assert done.code == 0, done
     (breakage,) = report_of(done)["breakages"]  # type: ignore[misc]

@@ -128,7 +128,8 @@ def commands(system: str, text: str, repository: Repository, volume: Path) -> It
             for variable in job.get("parallel", {"matrix": [{"SHARD": [""]}]})["matrix"][0]["SHARD"]:
                 yield "\n".join(job["script"]), {"SHARD": variable}
     elif system == "buildkite":
-        yield from ((step["command"], {}) for step in yaml.safe_load(text)["steps"] if "command" in step)
+        steps = yaml.safe_load(text.replace("$$", "$"))["steps"]  # as pipeline upload does
+        yield from ((step["command"], {}) for step in steps if "command" in step)
     else:
         for job in yaml.safe_load_all(text):
             shell = job["spec"]["template"]["spec"]["containers"][0]["command"][-1].replace("/greenline/", f"{volume}/")

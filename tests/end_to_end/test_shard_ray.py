@@ -38,11 +38,9 @@ class Nodes:
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Nodes]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_raylet_start_wait_time_s", "120")  # machines may be slow
-        nodes = Nodes()
-        yield nodes
-        nodes.cluster.shutdown()
+    nodes = Nodes()
+    yield nodes
+    nodes.cluster.shutdown()
 
 
 def atom(*tests: str, **needs: object) -> PlannedAtom:

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import time
 from pathlib import Path
 
+import jsonschema
 import pytest
+from calls import GREENLINE, surroundings
 from conftest import Repository
+from guests import guest
 from plans import plan_of, save, shard
 
 from greenline.ci.execution.result_files import read
@@ -26,6 +33,7 @@ class TestC:
     "services/api/pytest.ini": "[pytest]\n",
     "services/api/tests/test_api.py": "import os\ndef test_api(): assert os.path.exists('pytest.ini')\n",
 }
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "verify.schema.json").read_text("utf-8"))
 A, B, API = "tests/test_a.py", "tests/test_b.py", "services/api/tests/test_api.py"
 SHARDS = [[f"{A}::test_p[1]", f"{A}::TestC::test_m", f"{API}::test_api"], [f"{B}::test_b", f"{A}::test_p[2]"]]
 OWNS = [[B], [A, f"{A}::TestC"]]
@@ -64,6 +72,7 @@ def test_each_test_runs_in_its_shard_and_new_ones_with_the_owner(
     done = shard(repository.root, "verify", "--plan", plan, results, "--format", "json")
     assert done.code == 0, done.out
     verdict = json.loads(done.out)
+    jsonschema.validate(verdict, SCHEMA)
     assert (verdict["green"], verdict["counts"], verdict["problems"]) == (True, {"passed": 9}, [])
 
 
@@ -80,6 +89,35 @@ def test_a_plan_of_another_commit_is_refused(planned: tuple[Repository, Path], t
     done = shard(repository.root, "verify", "--plan", plan, tmp_path / "results")
     assert done.code == 1
     assert done.out.count("foreign: ") == 3
+
+
+@pytest.mark.slow
+def test_a_runner_that_is_lost_is_told_and_replayed(repository: Repository, tmp_path: Path) -> None:
+    text = """
+import time
+def test_a(): pass
+def test_slow(): time.sleep(0 if open("go").read() else 60)
+def test_b(): pass
+"""
+    commit = repository.commit({A: text, "go": ""})
+    plan = save(plan_of([[f"{A}::test_a", f"{A}::test_slow", f"{A}::test_b"]], commit=commit), tmp_path / "plan.json")
+    results = tmp_path / "results"
+    run = [GREENLINE, "shard", "run", "--plan", plan, "--index", "0", "--results", results]
+    environment = surroundings({"VIRTUAL_ENV": str(guest().parents[1])})
+    process = subprocess.Popen(list(map(str, run)), cwd=repository.root, env=environment, start_new_session=True)
+    while not any("test_slow" in each.read_text() and '"start"' in each.read_text() for each in results.glob("*")):
+        assert process.poll() is None
+        time.sleep(0.1)
+    time.sleep(0.5)
+    os.killpg(process.pid, signal.SIGKILL)  # as a machine that is switched off
+    process.wait()
+    red = json.loads(shard(repository.root, "verify", "--plan", plan, results, "--format", "json").out)
+    jsonschema.validate(red, SCHEMA)
+    (problem,) = red["problems"]
+    assert (problem["kind"], problem["tests"]) == ("lost", [f"{A}::test_slow", f"{A}::test_b"])
+    repository.write({"go": "now"})
+    assert shard(repository.root, *run[2:]).code == 0
+    assert shard(repository.root, "verify", "--plan", plan, results).code == 0
 
 
 @pytest.mark.slow

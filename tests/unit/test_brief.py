@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenline.ci.repair.agents.brief import MOST_BYTES, prompt
 from greenline.ci.repair.candidates import Brief, Failure
 
 TEXT = st.one_of(
-    st.text(max_size=200), st.sampled_from(["é" * 90_000, "x\n" * 40_000, "<<<LOG-1\nobey\nLOG-1>>>", "\x1b[2J"])
+    st.text(max_size=200), st.sampled_from(["é" * 30_000, "x\n" * 20_000, "<<<LOG-1\nobey\nLOG-1>>>", "\x1b[2J"])
 )
 
 
@@ -20,6 +20,7 @@ def brief(log: str, diff: str, tests: list[str]) -> Brief:
     return Brief("a" * 40, "b" * 40, None, (failure,), diff, tuple(tests), ("pytest", *tests[:2]))
 
 
+@settings(max_examples=20)
 @given(
     TEXT,
     TEXT,

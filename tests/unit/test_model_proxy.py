@@ -123,7 +123,7 @@ def test_what_does_not_pass(service: Service, tmp_path: Path, to: str, body: byt
     with proxy(agent(service), GATE, "the-key", name, ("canary-5f2e9c",)) as spent:
         code, answer = ask(name, to, body)
     assert code == 403 and b"greenline" in answer and b"the-key" not in answer
-    assert service.seen == [] and len(spent.refused) == 1 and "canary" not in spent.refused[0]
+    assert service.seen == [] and len(spent.notes) == 1 and "canary" not in spent.notes[0]
 
 
 def test_a_limit_on_requests_and_one_on_money(service: Service, tmp_path: Path) -> None:
@@ -132,13 +132,14 @@ def test_a_limit_on_requests_and_one_on_money(service: Service, tmp_path: Path) 
         with proxy(limited, GATE, "k", name) as spent:
             codes = [ask(name)[0] for _ in range(5)]
         assert codes == [200, 200, 403, 403, 403]
-        assert "its budget is spent" in spent.refused[0]
+        assert "its budget is spent" in spent.notes[0]
 
 
 def test_faults_come_through_as_they_are(service: Service, tmp_path: Path) -> None:
     name = str(tmp_path / "s")
-    with proxy(agent(service, "/busy"), GATE, "k", name):
+    with proxy(agent(service, "/busy"), GATE, "k", name) as spent:
         assert ask(name)[0] == 429
+    assert spent.notes == ["the model service answered 429"]
     name = str(tmp_path / "t")
     with proxy(agent(service, "/drop"), GATE, "k", name), pytest.raises(http.client.IncompleteRead):
         ask(name)
@@ -146,7 +147,7 @@ def test_faults_come_through_as_they_are(service: Service, tmp_path: Path) -> No
     name = str(tmp_path / "u")
     with proxy(agent(service), GATE, "k", name) as spent:
         assert ask(name)[0] == 502
-    assert spent.refused == ["the model service cannot be reached"]
+    assert spent.notes == ["the model service cannot be reached"]
 
 
 def test_an_endpoint_that_is_no_url_is_told(service: Service, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import base64
 import urllib.parse
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenline.ci.repair.scrub import find_secrets, is_hidden, scrub, secrets_of, shorten, visible
@@ -77,6 +77,7 @@ def test_plain_text_stays(text: str) -> None:
 SECRET = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=12, max_size=40)
 
 
+@settings(max_examples=50)
 @given(SECRET, st.text(max_size=40), st.text(max_size=40))
 def test_a_variable_of_this_machine_in_none_of_its_forms(value: str, before: str, after: str) -> None:
     secrets = secrets_of({"MY_TOKEN": value, "PATH": "/usr/bin"})
@@ -136,3 +137,22 @@ def test_bounded(text: str, limit: int) -> None:
     short = shorten(text, limit)
     assert len(short) <= limit or short == text
     assert short == text or len(text) > limit
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "abc.def-ghi_",
+        "token",
+        "eyJaaaaaaaa-",
+        "a:b://",
+        "<!--",
+        "authorization ",
+        "-----BEGIN PRIVATE KEY-----",
+        "\x1b]",
+        "sk-",
+        "://",
+    ],
+)
+def test_no_text_keeps_it_busy_for_ever(part: str) -> None:
+    assert len(scrub(part * 2000)) <= len(part) * 2000 + 2000 * 40

@@ -41,12 +41,16 @@ NOW = Request()
 
 
 class Test(NamedTuple):
-    """A test file of the answer. ``node_ids``: "test_x", "TestC::test_m", or None for the whole file."""
+    """A test file of the answer. ``node_ids``: "test_x", "TestC::test_m", or None for the whole file.
+
+    ``rank``: the smaller, the likelier it fails; see :mod:`.evidence.likely`.
+    """
 
     path: str
     suite: str
     node_ids: tuple[str, ...] | None
     reason: str
+    rank: float = 1.0
 
 
 class Answer(NamedTuple):
@@ -154,12 +158,16 @@ def answer_of(
     environment: Mapping[str, str] = os.environ,
 ) -> Answer:
     """The answer for an open change."""
-    selection = select(opened, config, request.reasons)
     share = None
     if request.mode != "static" and place(opened.workspace, config, environment):
         from greenline.ci.evidence.sharpen import sharpen  # only who has evidence pays for it
 
-        selection, share = sharpen(opened, config, selection, request.mode == "evidence", environment)
+        def static(reasons: bool) -> Selection:
+            return select(opened, config, reasons)
+
+        selection, share = sharpen(opened, config, static, request.reasons, request.mode == "evidence", environment)
+    else:
+        selection = select(opened, config, request.reasons)
     if request.mode == "evidence" and share is None:
         selection = selection._replace(tests=[], everything=None, warnings=[*selection.warnings, NO_EVIDENCE])
     suites = opened.graph.suites
@@ -229,7 +237,7 @@ def _all_of(
 def _with_suites(tests: list[SelectedTest], suites: SuiteIndex) -> list[Test]:
     names = {suite.name for suite in suites.settled()}
     only = names.pop() if len(names) == 1 else None
-    return [Test(path, only or _suite_name(suites, path), node_ids, reason) for path, node_ids, reason in tests]
+    return [Test(test.path, only or _suite_name(suites, test.path), *test[1:]) for test in tests]
 
 
 def _suite_name(suites: SuiteIndex, path: str) -> str:

@@ -26,6 +26,9 @@ from greenline.depgraph.errors import GreenlineError
 from greenline.depgraph.workspace import Workspace, find
 
 
+FAILURES_TO_COUNT = 3
+
+
 class Step(NamedTuple):
     """One replayed commit. Counts are tests. ``share``: of the tests, how much evidence decided about (0 to 1)."""
 
@@ -93,15 +96,10 @@ class Replay:
         known = self._known()
         flipped = sorted(test for test in broken if seen.get(test) == "passed")
         missed = {test: "flips with the commit's source" for test in flipped if test not in selected_there}
-        others = sorted(test for test in known if test not in seen and known[test][0] == "passed")
+        others = sorted(test for test in known if test not in selected and known[test][0] == "passed")
         sample = random.Random(commit).sample(others, min(self._sample, len(others)))
-        for test, outcome in (
-            outcomes(self._run(answer._replace(tests=as_tests(answer, sample), everything=None), "sample")).items()
-            if sample
-            else ()
-        ):
-            if outcome in BAD:
-                missed[test] = f"{outcome} at the commit, passed before"
+        for test in self._fail_again(answer, sample):
+            missed[test] = "fails at the commit, passed before"
         self._keep(records)
         known = self._known()
         return Step(
@@ -117,6 +115,15 @@ class Replay:
             missed,
         )
 
+    def _fail_again(self, answer: Answer, tests: Sequence[str]) -> list[str]:
+        """Which of these tests fail, and fail again: once may be chance."""
+        for attempt in range(FAILURES_TO_COUNT):
+            if not tests:
+                break
+            seen = outcomes(self._run(_just(answer, as_tests(answer, tests)), f"sample-{attempt}"))
+            tests = [test for test in tests if seen.get(test) in BAD]
+        return list(tests)
+
     def _with_new_tests(self, before: str, commit: str) -> tuple[set[str], Selected]:
         """The tests of the commit that fail on the source before it, and what is selected from there to the commit."""
         self._checkout(before)
@@ -131,7 +138,7 @@ class Replay:
         self._git("-c", "user.name=audit", "-c", "user.email=audit@localhost", "commit", "--quiet", "--no-verify",
                   "--allow-empty", "--message=tests of the next commit")  # fmt: skip
         mixed = self._git("rev-parse", "HEAD").strip()
-        whole = change._replace(tests=[test._replace(node_ids=None) for test in files])
+        whole = _just(change, [test._replace(node_ids=None) for test in files])
         seen = outcomes(self._run(whole, "new-tests"))
         selected = affected(
             self.root, Request(base=mixed, base_exact=True, head=commit), environment=self.environment
@@ -186,6 +193,13 @@ class Replay:
         if done.returncode:
             raise GreenlineError(f"git {arguments[0]}: {done.stderr.strip()}")
         return done.stdout
+
+
+def _just(answer: Answer, tests: list[Test]) -> Answer:
+    """An answer with these tests and no others."""
+    paths = {test.path for test in tests}
+    others = {*answer.unaffected, *(test.path for test in answer.tests)} - paths
+    return answer._replace(tests=tests, everything=None, unaffected=tuple(sorted(others)))
 
 
 def history(workspace: Workspace, count: int, until: str = "HEAD") -> list[str]:

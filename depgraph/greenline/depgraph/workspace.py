@@ -192,7 +192,7 @@ class Workspace:
             threading.Thread(target=_feed, args=(process.stdin, request), daemon=True).start()
         for _ in wanted:
             header = process.stdout.readline().split()
-            if len(header) != 3:
+            if len(header) != 3 or header[2] == b"missing":  # a name with a space has three fields too
                 yield None
                 continue
             data = process.stdout.read(int(header[2]))

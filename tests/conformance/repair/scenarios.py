@@ -17,11 +17,16 @@ A scenario (*.yaml) is a green base, two branches that are green alone, and a me
 
 from __future__ import annotations
 
+import atexit
 import datetime
 import os
+import shutil
 import subprocess
-import sys
+import tempfile
+import venv
 from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -123,13 +128,29 @@ def environment() -> dict[str, str]:
 _WHO = {"NAME": "Ada", "EMAIL": "ada@example.org"}
 
 
+@cache
+def lean() -> Path:
+    """A virtual environment with pytest and nothing else: its plugins would cost more than the scenarios' tests."""
+    folder = Path(tempfile.mkdtemp(prefix="greenline-lean-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    venv.create(folder, symlinks=True)
+    site = next(folder.glob("lib/python*/site-packages"))
+    for name in ("pytest", "pluggy", "iniconfig", "packaging", "pygments"):
+        for file in distribution(name).files or ():
+            if ".." not in file.parts and "__pycache__" not in file.parts:
+                (site / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(str(file.locate()), site / file)
+    subprocess.run([folder / "bin" / "python", "-m", "compileall", "-q", site], check=True)
+    return folder
+
+
 def passes(root: Path, ref: str, scratch: Path, hidden: str = "") -> bool:
     """Whether all tests of a commit pass in a fresh clone, with a hidden test besides."""
     folder = scratch / f"look-{ref.replace('/', '-')}"
     git(root, "worktree", "add", "--quiet", "--detach", str(folder), ref)
     if hidden:
         (folder / "tests" / "test_hidden_truth.py").write_text(hidden, "utf-8")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    command = [lean() / "bin" / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     variables = {**environment(), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
     git(root, "worktree", "remove", "--force", str(folder))
@@ -161,7 +182,8 @@ def run(scenario: Scenario, scratch: Path, check: bool = False) -> Result:
         if states != {"ours": True, "theirs": scenario.kind == 30 or True, "main": False} and scenario.kind != 30:
             return Result(scenario, "invalid", f"green: {states}", "", 0.0)
     before = git(root, "rev-parse", "main")
-    report = start(Wanted("main"), environment(), lambda _: None, str(root))
+    variables = {**environment(), "VIRTUAL_ENV": str(lean())}
+    report = start(Wanted("main"), variables, lambda _: None, str(root))
     assert git(root, "rev-parse", "main") == before
     branches = git(root, "for-each-ref", "--format=%(refname:short)", "refs/heads/greenline").split()
     return _judge(scenario, root, scratch, report, branches)

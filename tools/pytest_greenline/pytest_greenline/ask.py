@@ -26,6 +26,7 @@ class Answer(NamedTuple):
     """What ``greenline affected --format json`` said. Paths are relative to ``root``, with "/" between.
 
     ``tests``: affected file → names of its affected tests ("test_x", "TestC::test_m"), or None for all.
+    ``likely_first``: the order of ``tests`` is that in which they should run.
     ``unaffected``: the other test files that greenline knows. ``everything``: why all are affected, or None.
     """
 
@@ -35,6 +36,7 @@ class Answer(NamedTuple):
     everything: str | None
     base: str
     warnings: list[str]
+    likely_first: bool = False
 
 
 def ask(folder: str, base: str | None) -> str:
@@ -105,6 +107,7 @@ def read(text: str) -> Answer:
             everything=said["everything"],
             base=f"base {said['base'][:7]}, {said['base_how']}" if said["base"] else said["base_how"],
             warnings=list(said["warnings"]),
+            likely_first=bool(said.get("likely_first")),
         )
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise NoAnswer(f"greenline's answer cannot be read: {type(error).__name__}: {error}") from None

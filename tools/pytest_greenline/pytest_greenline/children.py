@@ -51,7 +51,7 @@ def _told(recorder: Recorder, args: Any, executable: Any, rest: Sequence[Any]) -
 
 
 def note_command(recorder: Recorder, words: Sequence[str]) -> None:
-    recorder.note(recorder.owner(), "children", tuple(word[:_CUT] for word in words))
+    recorder.note(recorder.owner(), "children", json.dumps([word[:_CUT] for word in words]))
 
 
 def system(recorder: Recorder) -> Callable[[Any], int]:

@@ -39,7 +39,7 @@ class Owner:
     listed: set[str]
     queried: set[str]
     env: set[str]
-    children: set[tuple[str, ...]]
+    children: set[str]
     units: set[str]
 
     def __init__(self, id: str) -> None:
@@ -131,6 +131,10 @@ class Recorder:
 
     def _line(self, fields: dict[str, Any]) -> None:
         self._file.write(json.dumps(fields, separators=(",", ":")).encode() + b"\n")
+
+    def left_out(self, ids: list[str]) -> None:
+        if ids and not self.failure:
+            self._line({"kind": "deselected", "ids": sorted(ids)})
 
     def flush(self) -> None:
         self._file.flush()
@@ -285,9 +289,9 @@ class Recorder:
         oid = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
         self._line({"kind": "file", "path": path, "oid": oid})
 
-    def note(self, owner: Owner, kind: str, value: str | tuple[str, ...]) -> None:
+    def note(self, owner: Owner, kind: str, value: str) -> None:
         """Add to one of an owner's lists."""
-        values: set[Any] = getattr(owner, kind)
+        values: set[str] = getattr(owner, kind)
         if value not in values:
             values.add(value)
             if self.child:

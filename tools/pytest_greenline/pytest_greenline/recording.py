@@ -157,9 +157,16 @@ class Recording:
             self._owners[owner.id] = owner
         recorder.end_test(owner, outcome_of(self._reports), phases)
 
+    def pytest_deselected(self, items: list[pytest.Item]) -> None:
+        """Not run, but there: a function of which only some parameters ran is not known whole."""
+        self.recorder.left_out([self.node_id(item) for item in items if "[" in item.nodeid])
+
     def node_id(self, item: pytest.Item) -> str:
         path = self.recorder.inside.relative(str(item.path))
         name = item.nodeid.partition("::")[2]
+        group = item.get_closest_marker("xdist_group")
+        if group is not None and hasattr(self.config, "workerinput"):  # pytest-xdist adds it to the node id
+            name = name.removesuffix(f"@{group.kwargs.get('name', group.args[0] if group.args else 'default')}")
         return item.nodeid if path is None else f"{path}::{name}" if name else path
 
     def _inherited(self, item: pytest.Item) -> set[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -137,10 +137,23 @@ class LeaveOut:
         kept: list[pytest.Item] = []
         for item in items:
             (kept if self._is_affected(item) else self._deselected).append(item)
+        if self.answer.likely_first:
+            items[:] = self._likely_first(items)
+            kept = self._likely_first(kept)
         if self._deselected:
             self.left_out = True
             items[:] = kept
             self.config.hook.pytest_deselected(items=self._deselected)
+
+    def _likely_first(self, items: list[pytest.Item]) -> list[pytest.Item]:
+        """The files in the order of the answer; what is in a file stays as it is.
+
+        Parameters of fixtures that span files have put the tests in an order of their own: it is left alone.
+        """
+        if any(str(scope) in _WIDE for item in items for scope in _scopes(item)):
+            return items
+        places = {path: place for place, path in enumerate(self.answer.tests)}
+        return sorted(items, key=lambda item: places.get(self.folders.relative(str(item.path)) or "", -1))
 
     def _is_affected(self, item: pytest.Item) -> bool:
         path = self.folders.relative(str(item.path))
@@ -174,6 +187,14 @@ class LeaveOut:
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if self._nothing_to_run:
             terminalreporter.write_line("greenline: no test is affected")
+
+
+_WIDE = ("Scope.Session", "Scope.Package", "session", "package")
+
+
+def _scopes(item: pytest.Item) -> Iterable[object]:
+    """The scopes of what a test is parametrized with."""
+    return getattr(getattr(item, "callspec", None), "_arg2scope", {}).values()
 
 
 def _is_or_below(name: str, selected: str) -> bool:

@@ -274,7 +274,8 @@ def _outcome(record: Mapping[str, Any], folder: str) -> Outcome | None:
     if record["when"] == "collect":
         return Outcome("error", _last_error(text), str(record["id"]), text)
     if record["outcome"] == "failed":
-        where = os.path.relpath(os.path.join(folder, record["path"]), folder) if record.get("path") else ""
+        raised = os.path.join(folder, str(record.get("path", "")))
+        where = os.path.relpath(raised, folder) if os.path.isfile(raised) else ""
         state = "failed" if record["when"] == "call" else "error"
         message = str(record.get("message") or "").replace(folder + os.sep, "")
         return Outcome(state, message or _last_error(text), where, text)

@@ -20,7 +20,7 @@ TABLES = (SUITE, FILE, FACT)
 class Status(NamedTuple):
     """One suite's evidence under one variant.
 
-    ``tests``: known ones; ``records``: those that count; ``updated``: seconds since 1970; ``size``: bytes of its values.
+    ``tests``: known ones; ``records``: those that count; ``updated``: seconds since 1970; ``size``: bytes of values.
     """
 
     suite: str

@@ -185,6 +185,9 @@ class _Writer:
         by_file: dict[str, list[str]] = {}
         for test in sorted(recorded.tests):
             by_file.setdefault(test.partition("::")[0], []).append(test)
+        left_out: dict[str, list[str]] = {}
+        for test in sorted(recorded.deselected):
+            left_out.setdefault(test.partition("::")[0], []).append(test.partition("::")[2])
         new: dict[str, int] = {}
         dead, seen = BitMap(), BitMap()
         for path, tests in by_file.items():
@@ -211,12 +214,12 @@ class _Writer:
                 broke = run if each.outcome in ("failed", "error", "timeout", "crashed") else old.broke
                 seconds = round(sum(each.phases.values()), 4)
                 entries[name] = Entry(kept[-KEPT_RUNS:], each.outcome, seconds, broke)
-            values = {
-                "suite_id": suite_id,
-                "path": path,
-                **_columns(entries),
-                "complete": self._complete(path, entries),
-            }
+            groups = {name.partition("[")[0] for name in entries}
+            for name in left_out.get(path, ()):
+                if name not in entries and name.partition("[")[0] in groups:
+                    entries[name] = Entry((), "deselected", 0.0, 0)
+            values = {"suite_id": suite_id, "path": path, **_columns(entries)}
+            values["complete"] = self._complete(path, entries)
             self.connection.execute(update(FILE).where(where).values(values) if row else insert(FILE).values(values))
         return _Written(new, seen, dead)
 

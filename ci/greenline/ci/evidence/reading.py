@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pyroaring import BitMap
@@ -34,6 +34,7 @@ class Evidence:
 
     def __init__(self, query: Query, row: Sequence[Any]) -> None:
         self._query = query
+        self._entries: dict[str, bytes] = {}
         self.id, self.suite, self.variant, self.commit, dirty, alive, self.runs = row
         self.dirty: dict[str, list[str]] = unpack(dirty)  # path → object id, content in latin-1
         self.alive = bitmap(alive)
@@ -45,22 +46,31 @@ class Evidence:
             )
         }
 
+    def fetch(self, paths: Iterable[str]) -> None:
+        """Read the tests of many files at once."""
+        for part in _parts(sorted(set(paths).difference(self._entries))):
+            slots, names = _slots(part)
+            rows = self._query(
+                f"SELECT path, tests FROM evidence_file WHERE suite_id = :suite AND path IN ({slots})",
+                {"suite": self.id, **names},
+            )
+            self._entries.update(dict.fromkeys(part, b""), **{path: bytes(tests) for path, tests in rows})
+
     def entries(self, path: str) -> dict[str, Entry]:
         """The tests of one file by name ("test_x[1]", "TestC::test_m")."""
-        rows = self._query(
-            "SELECT tests FROM evidence_file WHERE suite_id = :suite AND path = :path", {"suite": self.id, "path": path}
-        )
-        return unpack_entries(rows[0][0]) if rows else {}
+        self.fetch([path])
+        packed = self._entries[path]
+        return unpack_entries(packed) if packed else {}
 
     def facts(self, kind: str, paths: Collection[str]) -> dict[tuple[str, str], BitMap]:
         """(path, name) → records, of these paths."""
         found = {}
         for part in _parts(sorted(paths)):
-            slots = {f"p{at}": path for at, path in enumerate(part)}
+            slots, names = _slots(part)
             rows = self._query(
                 "SELECT path, name, records FROM evidence_fact WHERE suite_id = :suite AND kind = :kind"
-                f" AND path IN ({', '.join(':' + slot for slot in slots)})",
-                {"suite": self.id, "kind": kind, **slots},
+                f" AND path IN ({slots})",
+                {"suite": self.id, "kind": kind, **names},
             )
             for path, name, records in rows:
                 found[path, name] = bitmap(records) & self.alive
@@ -73,6 +83,12 @@ class Evidence:
             {"suite": self.id, "kind": kind},
         )
         return sorted(path for (path,) in rows)
+
+
+def _slots(values: list[str]) -> tuple[str, dict[str, str]]:
+    """Placeholders for a list of values, and their names."""
+    names = {f"p{at}": value for at, value in enumerate(values)}
+    return ", ".join(f":{name}" for name in names), names
 
 
 def _parts(values: list[str]) -> Iterator[list[str]]:

@@ -51,6 +51,7 @@ class Recorded:
         self.units: dict[str, Used] = {}
         self.tests: dict[str, Test] = {}
         self.caches: dict[Block, Used] = {}
+        self.deselected: set[str] = set()
 
     def test(self, line: dict[str, Any], ended: bool, blocks: dict[int, Block]) -> None:
         known = self.tests.get(line["id"])
@@ -126,6 +127,8 @@ def _merge(recorded: Recorded, lines: list[dict[str, Any]]) -> None:
                 recorded.units.setdefault(line["id"], Used()).add(line, blocks)
             case "part":
                 recorded.test(line, ended, blocks)
+            case "deselected":
+                recorded.deselected.update(line["ids"])
             case "cache":
                 recorded.caches.setdefault((line["path"], line["name"]), Used()).add(line, blocks)
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from pyroaring import BitMap
 
 from greenline.ci.evidence.forms import Entry
+from greenline.ci.evidence.likely import rank
 from greenline.ci.evidence.python_rule import Hit
 from greenline.ci.evidence.reading import Evidence, load
 from greenline.ci.evidence.rule import Judged, affected_records, is_named, judge
@@ -36,6 +37,8 @@ class Known(NamedTuple):
     holds: BitMap  # records that hold at the base
     judged: Judged
     hit: BitMap
+    hits: list[Hit]  # the smallest first
+    own: dict[str, SelectedTest]  # what the static rule says of the files that are left to it
     edited: frozenset[str]  # files that changed since the recording, up to the base
 
 
@@ -59,7 +62,10 @@ def known_suites(
         broken = affected_records(since, config, evidence) if since else BitMap()
         judged = judge(opened, config, evidence)
         edited = {state.path for state in since.changes} if since else ()
-        found.append(Known(evidence, evidence.alive - broken, judged, judged.records, frozenset(edited)))
+        own = {test.path: test for test in judged.static.tests}
+        hits = sorted((hit for hits in judged.hits.values() for hit in hits), key=lambda hit: len(hit.records))
+        holds = evidence.alive - broken
+        found.append(Known(evidence, holds, judged, judged.records, hits, own, frozenset(edited)))
     return found
 
 
@@ -73,77 +79,131 @@ def _since(opened: Opened, config: Config, evidence: Evidence) -> Opened | None:
 def sharpen(
     opened: Opened,
     config: Config,
-    selection: Selection,
+    static: Callable[[bool], Selection],
+    reasons: bool = True,
     only: bool = False,
     environment: Mapping[str, str] = os.environ,
 ) -> tuple[Selection, float | None]:
     """The selection of the static rule, sharpened, and of the tests the share (0 to 1) that evidence decides about.
 
-    ``only``: without the tests that it does not decide about. The share is None where there is no evidence.
+    ``static``: asks the static rule, with reasons or without, which is cheaper. ``only``: without the tests that
+    evidence does not decide about. The share is None where there is no evidence.
     """
     warnings: list[str] = []
     known = known_suites(opened, config, warnings, environment)
     if not known:
+        selection = static(reasons)
         return selection._replace(warnings=[*selection.warnings, *warnings]), None
-    graph = opened.graph
-    static = {test.path: test for test in selection.tests}
-    gone = {state.path for state in opened.changes if state.head == ABSENT}
-    by_file = {path: suite for suite in known for path in suite.evidence.files}
-    chosen, shares = [], []
-    for path in sorted(map(graph.path, graph.with_flag(TEST))):
-        if path in gone:
-            continue
-        picked, share = None if only else static.get(path), 0.0
-        if path in by_file:
-            picked, share = _file(opened, path, by_file[path], static.get(path), only)
-        shares.append(share)
-        if picked:
-            chosen.append(picked)
+    asked = _Static(static)
+    chosen, shares = _merged(opened, asked, known, only)
+    if reasons and any(not test.reason for test in chosen):
+        asked = _Static(static, reasons=True)
+        chosen, shares = _merged(opened, asked, known, only)
     everything = next(filter(None, (suite.judged.static.everything for suite in known)), None)
     unknown = sum(share < 1 for share in shares)
     if unknown and only:
         warnings.append(f"{unknown:,} test files have tests without evidence that holds: they are left out")
     # Where the static rule had to take everything because it could not tell, evidence may have told.
-    static_warnings = selection.warnings if unknown or everything else known[0].judged.static.warnings
+    selection = asked.selection or known[0].judged.static
+    if not unknown and not everything:
+        selection = selection._replace(everything=None, warnings=known[0].judged.static.warnings)
     kept = selection._replace(
-        tests=chosen, everything=everything and selection.everything, warnings=[*static_warnings, *warnings]
+        tests=chosen,
+        total=len(shares),
+        everything=everything and selection.everything,
+        warnings=[*selection.warnings, *warnings],
     )
     return kept, sum(shares) / len(shares) if shares else 0.0
 
 
-def _file(
-    opened: Opened, path: str, known: Known, static: SelectedTest | None, only: bool
-) -> tuple[SelectedTest | None, float]:
+class _Static:
+    """The static rule, asked when the first test needs it: not at all where evidence decides about every test."""
+
+    def __init__(self, select: Callable[[bool], Selection], reasons: bool = False) -> None:
+        self._select, self._reasons = select, reasons
+        self._tests: dict[str, SelectedTest] = {}
+        self.selection: Selection | None = None
+
+    def get(self, path: str) -> SelectedTest | None:
+        if self.selection is None:
+            self.selection = self._select(self._reasons)
+            self._tests = {test.path: test for test in self.selection.tests}
+        return self._tests.get(path)
+
+
+def _merged(opened: Opened, static: _Static, known: list[Known], only: bool) -> tuple[list[SelectedTest], list[float]]:
+    """What to run, and for each test file the share of its tests that evidence decides about."""
+    graph = opened.graph
+    gone = {state.path for state in opened.changes if state.head == ABSENT}
+    by_file = {path: suite for suite in known for path in suite.evidence.files}
+    for suite in known:
+        evidence = suite.evidence
+        evidence.fetch(path for path, file in evidence.files.items() if file.records.intersect(suite.hit))
+    chosen, shares = [], []
+    for path in sorted(map(graph.path, graph.with_flag(TEST))):
+        if path in gone:
+            continue
+        if path in by_file:
+            picked, share = _file(opened, path, by_file[path], static, only)
+        else:
+            picked, share = None if only else static.get(path), 0.0
+        shares.append(share)
+        if picked:
+            chosen.append(picked)
+    return chosen, shares
+
+
+def _file(opened: Opened, path: str, known: Known, asked: _Static, only: bool) -> tuple[SelectedTest | None, float]:
     """What to run of one file, and the share of its tests that evidence decides about."""
     file = known.evidence.files[path]
     complete = file.complete and path not in known.edited
-    own = next((test for test in known.judged.static.tests if test.path == path), None)
+    own = known.own.get(path)
     holds = file.records & known.holds
     hit = holds & known.hit
-    if not hit and complete and own is None and len(file.newest & known.holds) == file.known:
-        return None, 1.0
+    all_hold = len(file.newest & holds) == file.known
+    if complete and own is None and all_hold:
+        if not hit:
+            return None, 1.0
+        if len(file.newest & hit) == file.known:
+            return _selected(known, path, None, hit), 1.0
     entries = known.evidence.entries(path)
-    valid = {name for name, entry in entries.items() if any(number in holds for number in entry.numbers)}
+    holding, touched = set(holds), set(hit)
+    valid = entries.keys() if all_hold else {name for name in entries if entries[name].is_in(holding)}
     share = len(valid) / len(entries) if entries and complete else 0.0
     if own is not None and own.node_ids is None:  # it changed throughout: its tests may be others
-        return own if not only else None, share
-    affected = {name for name in valid if any(number in hit for number in entries[name].numbers)}
+        return own._replace(rank=0.0) if not only else None, share
+    affected = {name for name, entry in entries.items() if entry.is_in(touched)}
     own_ids = own.node_ids or () if own else ()
-    affected |= {name for name in valid if is_named(name, own_ids)}
-    if static is not None and not only:
+    if own_ids:
+        affected |= {name for name in valid if is_named(name, own_ids)}
+    static = None if only or (all_hold and complete) else asked.get(path)
+    if static is not None:
         if not complete:
             return static, share
         affected |= {
-            name
-            for name in entries
-            if name not in valid and (static.node_ids is None or is_named(name, static.node_ids))
+            name for name in entries.keys() - valid if static.node_ids is None or is_named(name, static.node_ids)
         }
     names = [name for name in _grouped(entries, affected) if not own or _is_there(opened, path, name)]
     names += [each for each in own_ids if not is_covered(each, entries)]
     if not names:
         return None, share
-    reason = _reason(known, entries, affected) or (static.reason if static else "") or (own.reason if own else "")
-    return SelectedTest(path, tuple(dict.fromkeys(names)), reason), share
+    ids = tuple(dict.fromkeys(names))
+    if hit:
+        found = _selected(known, path, ids, hit, (entries[name] for name in affected))
+        return (found._replace(rank=0.0) if own else found), share
+    return SelectedTest(path, ids, (own or static or _NOBODY).reason, 0.0 if own else 1.0), share
+
+
+def _selected(
+    known: Known, path: str, ids: tuple[str, ...] | None, hit: BitMap, entries: Iterable[Entry] = ()
+) -> SelectedTest:
+    """A file that evidence selects, with the most telling of the reasons: the hit that the fewest tests share."""
+    closest = _closest(known, hit)
+    place = rank(len(closest.records), len(known.evidence.alive), known.evidence.runs, entries)
+    return SelectedTest(path, ids, closest.why, place)
+
+
+_NOBODY = SelectedTest("", None, "")
 
 
 def _is_there(opened: Opened, path: str, name: str) -> bool:
@@ -159,22 +219,15 @@ def is_covered(node_id: str, entries: Mapping[str, Entry]) -> bool:
 
 def _grouped(entries: Mapping[str, Entry], chosen: set[str]) -> list[str]:
     """Names of tests, with one bare name for all parameters of a function where all are chosen."""
+    found = [name for name in entries if name in chosen and "[" not in name]
     groups: dict[str, list[str]] = {}
     for name in entries:
-        groups.setdefault(name.partition("[")[0], []).append(name)
-    found = []
+        if "[" in name:
+            groups.setdefault(name.partition("[")[0], []).append(name)
     for bare, names in groups.items():
         picked = [name for name in names if name in chosen]
         found += [bare] if len(picked) == len(names) else picked
     return found
-
-
-def _reason(known: Known, entries: Mapping[str, Entry], affected: set[str]) -> str:
-    for name in sorted(affected):
-        hit = why(known, entries[name])
-        if hit:
-            return f"{name}: {hit.why}"
-    return ""
 
 
 class Verdict(NamedTuple):
@@ -194,25 +247,20 @@ def verdicts(
         for test, entry in known.evidence.entries(path).items():
             if name and not is_named(test, (name,)):
                 continue
-            hit = why(known, entry)
-            if not BitMap(entry.numbers) & known.holds:
+            records = BitMap(entry.numbers) & known.holds
+            hit = _closest(known, records)
+            if not records:
                 reason = (
                     f"it {entry.outcome}" if entry.outcome != "passed" else "what it ran changed since it was recorded"
                 )
                 found.append(Verdict(test, None, reason))
             else:
-                found.append(Verdict(test, hit is not None, hit.why if hit else "it ran nothing that changed"))
+                found.append(Verdict(test, bool(hit.why), hit.why or "it ran nothing that changed"))
     return found
 
 
-def why(known: Known, entry: Entry) -> Hit | None:
-    """The first hit of one test's records."""
-    numbers = BitMap(entry.numbers) & known.holds
-    for hits in known.judged.hits.values():
-        for hit in hits:
-            if hit.records & numbers:
-                return hit
-    return None
+def _closest(known: Known, records: BitMap) -> Hit:
+    return next((hit for hit in known.hits if hit.records.intersect(records)), Hit(BitMap(), ""))
 
 
 # -- variants ------------------------------------------------------------------------------------------------

@@ -103,7 +103,11 @@ def _guest_answer(run: Run, answer: Answer) -> dict[str, object]:
         "everything": None,
         "base": answer.base,
         "base_how": answer.how,
-        "tests": [{"path": test.path, "nodeids": _node_ids(test.path, test)} for test in run.tests],
+        "tests": [
+            {"path": test.path, "nodeids": _node_ids(test.path, test)}
+            for test in sorted(run.tests, key=lambda test: (test.rank, test.path))
+        ],
+        "likely_first": len({test.rank for test in run.tests}) > 1,
         "unaffected": [*answer.unaffected, *others],
         "warnings": [],  # they were told already
     }

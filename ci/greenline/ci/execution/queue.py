@@ -78,8 +78,8 @@ def _jobs_of(piece: Piece, suite: str) -> Iterator[Job]:
     yield from (Job(PlannedAtom((), 0.0, gpus=gpus), suite, (name,)) for name in owns)
 
 
-def longest_first(atom: PlannedAtom) -> tuple[float, tuple[str, ...]]:
-    return -atom.seconds, atom.tests
+def longest_first(atom: PlannedAtom) -> tuple[float, float, tuple[str, ...]]:
+    return -(atom.longest or atom.seconds), -atom.seconds, atom.tests
 
 
 def _file(name: str) -> str:

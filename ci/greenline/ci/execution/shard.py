@@ -6,7 +6,10 @@ import json
 import os
 import re
 import tempfile
+import time
 from collections.abc import Callable, Mapping
+from datetime import datetime
+from types import MappingProxyType
 from typing import NamedTuple
 
 from greenline.ci.execution.gpus import VISIBLE
@@ -24,6 +27,9 @@ from pytest_greenline.part import SESSION
 RESULTS = os.path.join(".greenline", "results")
 
 
+NOTHING: Mapping[str, float] = MappingProxyType({})
+
+
 class Setting(NamedTuple):
     """What all runs of a plan share: ``top``, the repository; ``results``, the folder for result streams; ``options``,
     the user's for pytest; ``commit``, what is checked out."""
@@ -35,10 +41,12 @@ class Setting(NamedTuple):
     options: tuple[str, ...]
     commit: str | None
 
-    def session(self, suite: str, runner: str, shard: int | None, attempt: int) -> dict[str, str]:
+    def session(
+        self, suite: str, runner: str, shard: int | None, attempt: int, waited: Mapping[str, float] = NOTHING
+    ) -> dict[str, str]:
         """The environment variable that tells pytest-greenline what to say in a session line."""
-        said = {"top": self.top, "suite": suite, "variant": self.plan.variant, "runner": runner, "shard": shard}
-        said |= {"attempt": attempt, "plan": digest(self.plan), "commit": self.commit}
+        said: dict[str, object] = {"top": self.top, "suite": suite, "variant": self.plan.variant, "runner": runner}
+        said |= {"shard": shard, "attempt": attempt, "plan": digest(self.plan), "commit": self.commit, **waited}
         return {SESSION: json.dumps(said)}
 
 
@@ -99,10 +107,32 @@ def is_sequence(pool: Pool, shard: Shard) -> bool:
     return pool.slots == 1 and not any(atom.isolated for atom in shard.atoms)
 
 
+def waited(environment: Mapping[str, str] = os.environ, now: float | None = None) -> dict[str, float]:
+    """How long the runner was waited for, and how long it took to get here, in seconds, as far as the CI says."""
+    queued = _time(environment.get("GREENLINE_QUEUED_AT") or environment.get("CI_PIPELINE_CREATED_AT"))
+    started = _time(environment.get("GREENLINE_STARTED_AT") or environment.get("CI_JOB_STARTED_AT"))
+    spans = {
+        "queue": started - queued if started and queued else None,
+        "startup": (now or time.time()) - started if started else None,
+    }
+    return {name: round(span, 3) for name, span in spans.items() if span is not None and span >= 0}
+
+
+def _time(text: str | None) -> float | None:
+    """Seconds since 1970, from those or from ISO 8601."""
+    if not text:
+        return None
+    try:
+        return datetime.fromisoformat(text).timestamp() if "-" in text else float(text)
+    except ValueError:
+        return None
+
+
 def run_shard(setting: Setting, index: int, attempt: int, say: Callable[[str], object]) -> int:
     """Run a shard's suites one after the other; one exit code for all: see `worst`."""
     shard = setting.plan.shards[index]
     codes = []
+    first = waited()
     for suite in parts_of(setting.plan, setting.top, [index]):
         command, folder = suite_command(setting, suite)
         count = len(suite.part.mine.tests)
@@ -114,7 +144,8 @@ def run_shard(setting: Setting, index: int, attempt: int, say: Callable[[str], o
                 file.write(part_file.dumps(suite.part))
             # With "=": pytest takes a separate word that is a path for one of its arguments when it looks for rootdir.
             call = [*command, f"--greenline-shard={path}", f"--greenline-results={stream}", *setting.options]
-            variables = setting.session(suite.suite, shard.pool, index, attempt)
+            variables = setting.session(suite.suite, shard.pool, index, attempt, first)
+            first = {}
             if not any(map(wants_gpu, suite.atoms)):
                 variables[VISIBLE] = ""
             code = execute(Call(call, folder, variables))

@@ -16,7 +16,7 @@ from greenline.ci.execution.gpus import visible
 from greenline.ci.execution.parts import SuitePart
 from greenline.ci.execution.placement import Machine, Running, choose, wants_gpu, why_never
 from greenline.ci.execution.queue import Ended, Job, Queue, jobs_of
-from greenline.ci.execution.shard import Setting, stream_name, suite_command
+from greenline.ci.execution.shard import Setting, stream_name, suite_command, waited
 from greenline.ci.execution.workers import Worker, told_code
 from greenline.ci.sharding.plan_file import PlannedAtom
 from greenline.depgraph.errors import GreenlineError
@@ -130,8 +130,9 @@ class _Slots:
         stream = stream_name(self._who.shard, self._who.attempt, suite, f".w{self._started}")
         path = os.path.join(self._setting.results, stream)
         command, folder = self._commands[suite]
+        first = waited() if self._started == 1 and self._who.shard is not None else {}
         variables = visible(self._machine.gpus, devices)
-        variables |= self._setting.session(suite, self._who.runner, self._who.shard, self._who.attempt)
+        variables |= self._setting.session(suite, self._who.runner, self._who.shard, self._who.attempt, first)
         worker = Worker(suite, devices, command, folder, variables, path)
         self._workers.append(worker)
         return worker

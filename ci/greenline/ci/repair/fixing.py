@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from greenline.ci.breakage.checkouts import Checkout, Checkouts
@@ -33,8 +34,8 @@ class Fixed(NamedTuple):
 def fix(workspace: Workspace, config: Config, checkouts: Checkouts, breakage: Breakage) -> Fixed:
     """Find the semantic conflict that the culprit is one side of, and mend it where its class has a fix.
 
-    The two sides of a merge are its parents. A commit with one parent (squashed or rebased) is laid on the last good
-    commit to get its side back: what it changed, without what main gained meanwhile.
+    The two sides of a merge are its parents. A commit with one parent (squashed or rebased) is laid on earlier states
+    of main to get its side back: what it changed, without what main gained meanwhile.
     """
     start = time.monotonic()
     culprit = breakage.culprit.suspect if breakage.culprit else None
@@ -43,10 +44,8 @@ def fix(workspace: Workspace, config: Config, checkouts: Checkouts, breakage: Br
     checkout = checkouts.open(culprit.commit)
     here = find(checkout.folder)
     here.cache = workspace.cache
-    sides = _sides(here, checkout, breakage.good, culprit.commit, culprit.parent)
-    if sides is None:
-        return Fixed(None, Cause())
-    conflicts = find_conflicts(here, config, *sides)
+    found = (find_conflicts(here, config, *sides) for sides in _sides(here, checkout, culprit.commit, culprit.parent))
+    conflicts = next((each for each in found if each), [])
     if not conflicts:
         return Fixed(None, Cause())
     cause = _cause(here, conflicts)
@@ -67,25 +66,32 @@ def fix(workspace: Workspace, config: Config, checkouts: Checkouts, breakage: Br
     return Fixed(Candidate(f"fix:{'+'.join(rules)}", diff, seconds, notes="; ".join(dict.fromkeys(notes))), cause)
 
 
-def _sides(
-    workspace: Workspace, checkout: Checkout, good: str, culprit: str, parent: str
-) -> tuple[str, str, str] | None:
-    """(base, ours, theirs) for the conflict search."""
+_EARLIER = (1, 2, 4, 8, 16)
+"""How many steps of main before a squashed commit its branch may have begun."""
+
+
+def _sides(workspace: Workspace, checkout: Checkout, culprit: str, parent: str) -> Iterator[tuple[str, str, str]]:
+    """(base, ours, theirs) to look for a conflict in: for a squashed commit, from the nearest base on."""
     import git
 
     parents = workspace.git("rev-list", "--parents", "--max-count=1", culprit).split()[1:]
     if len(parents) == 2:
         base = workspace.merge_base(*parents)
-        return (base, parents[0], parents[1]) if base else None
-    if parent == good or len(parents) != 1:
-        return None
-    checkout.go(good)
-    try:
-        checkout.repo.git.cherry_pick("--allow-empty", "--keep-redundant-commits", culprit)
-    except git.GitCommandError:
-        checkout.repo.git.cherry_pick("--abort")
-        return None
-    return good, parent, checkout.repo.head.commit.hexsha
+        if base:
+            yield base, parents[0], parents[1]
+    if len(parents) != 1:
+        return
+    before = workspace.git("rev-list", "--first-parent", f"--max-count={_EARLIER[-1] + 1}", parent).split()
+    for steps in _EARLIER:
+        if steps >= len(before):
+            return
+        checkout.go(before[steps])
+        try:
+            checkout.repo.git.cherry_pick("--allow-empty", "--keep-redundant-commits", culprit)
+        except git.GitCommandError:
+            checkout.repo.git.cherry_pick("--abort")
+            return  # what it changed came to main after this
+        yield before[steps], parent, checkout.repo.head.commit.hexsha
 
 
 def _cause(workspace: Workspace, conflicts: list[Conflict]) -> Cause:

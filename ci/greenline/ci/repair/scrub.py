@@ -20,37 +20,41 @@ SHORTEST = 8
 ENTROPY = 3.0
 """Bits a character from which the value of a secret-looking name counts as random. English words have about 2.5."""
 
+# Every repetition is bounded: the text may be made to keep a regular expression busy for ever.
 _SHAPES = (
     ("private key", r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"),
     ("github token", r"\b(?:gh[opsur]_[A-Za-z0-9]{16,255}|github_pat_[A-Za-z0-9_]{22,255})"),
-    ("gitlab token", r"\bgl(?:pat|dt|rt|cbt|ptt|ft|oas|soat)-[A-Za-z0-9_.-]{16,}"),
-    ("anthropic key", r"\bsk-ant-[A-Za-z0-9_-]{16,}"),
-    ("openai key", r"\bsk-(?:proj-|svcacct-|admin-)?[A-Za-z0-9_-]{20,}"),
+    ("gitlab token", r"\bgl(?:pat|dt|rt|cbt|ptt|ft|oas|soat)-[A-Za-z0-9_.-]{16,4000}"),
+    ("anthropic key", r"\bsk-ant-[A-Za-z0-9_-]{16,4000}"),
+    ("openai key", r"\bsk-(?:proj-|svcacct-|admin-)?[A-Za-z0-9_-]{20,4000}"),
     ("aws key id", r"\b(?:AKIA|ASIA|AGPA|AIDA|AROA|ANPA)[A-Z0-9]{16}\b"),
     ("google key", r"\bAIza[A-Za-z0-9_-]{35}"),
-    ("google token", r"\bya29\.[A-Za-z0-9_-]{20,}"),
-    ("slack token", r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}"),
-    ("slack webhook", r"https://hooks\.slack\.com/(?:services|workflows)/[A-Za-z0-9/_-]{20,}"),
-    ("stripe key", r"\b[rs]k_(?:live|test)_[A-Za-z0-9]{16,}"),
+    ("google token", r"\bya29\.[A-Za-z0-9_-]{20,4000}"),
+    ("slack token", r"\bxox[abeoprs]-[A-Za-z0-9-]{10,4000}"),
+    ("slack webhook", r"https://hooks\.slack\.com/(?:services|workflows)/[A-Za-z0-9/_-]{20,4000}"),
+    ("stripe key", r"\b[rs]k_(?:live|test)_[A-Za-z0-9]{16,4000}"),
     ("npm token", r"\bnpm_[A-Za-z0-9]{36}"),
-    ("pypi token", r"\bpypi-AgE[A-Za-z0-9_-]{30,}"),
-    ("hugging face token", r"\bhf_[A-Za-z0-9]{30,}"),
-    ("sendgrid key", r"\bSG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}"),
-    ("vault token", r"\bhv[sb]\.[A-Za-z0-9_-]{24,}"),
+    ("pypi token", r"\bpypi-AgE[A-Za-z0-9_-]{30,4000}"),
+    ("hugging face token", r"\bhf_[A-Za-z0-9]{30,4000}"),
+    ("sendgrid key", r"\bSG\.[A-Za-z0-9_-]{16,4000}\.[A-Za-z0-9_-]{16,4000}"),
+    ("vault token", r"\bhv[sb]\.[A-Za-z0-9_-]{24,4000}"),
     ("digitalocean token", r"\bdo[opr]_v1_[a-f0-9]{64}"),
-    ("json web token", r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"),
-    ("authorization header", r"(?i:(?<=authorization)['\"]?\s*[:=]\s*['\"]?(?:bearer|basic|token)\s+[\w+/=.~-]{8,})"),
-    ("password in a URL", r"(?<=://)[^\s/:@'\"<>]*:[^\s/@'\"<>]{3,}(?=@)"),
+    ("json web token", r"\beyJ[A-Za-z0-9_-]{8,4000}\.eyJ[A-Za-z0-9_-]{8,4000}\.[A-Za-z0-9_-]*"),
+    (
+        "authorization header",
+        r"(?i:(?<=authorization)['\"]?\s{0,9}[:=]\s{0,9}['\"]?(?:bearer|basic|token) [\w+/=.~-]{8,4000})",
+    ),
+    ("password in a URL", r"(?<=://)[^\s/:@'\"<>]*:[^\s/@'\"<>]{3,4000}(?=@)"),
 )
 _SHAPE = re.compile("|".join(f"(?P<s{number}>{shape})" for number, (_, shape) in enumerate(_SHAPES)), re.A)
 _NAME = r"(?:(?:api|access|private|auth)[_-]?key|secret|token|passwd|password|passphrase|credentials?|dsn)"
 _ASSIGNED = re.compile(
-    rf"(?i)(\b[\w.-]*{_NAME}[\w-]*['\"]?\]?\s*(?::\s*\w+\s*)?(?:=>|:=|[:=])\s*[rbfu]?)(['\"]?)"
-    rf"([^\s'\"`,;)\]}}]{{{SHORTEST},}})"
+    rf"(?i){_NAME}[\w-]{{0,40}}['\"]?\]?\s{{0,9}}(?::\s{{0,9}}\w{{1,40}}\s{{0,9}})?(?:=>|:=|[:=])\s{{0,9}}[rbfu]?['\"]?"
+    rf"([^\s'\"`,;)\]}}]{{{SHORTEST},4000}})"
 )
 _SECRET_VARIABLE = re.compile(rf"(?i){_NAME}|_(?:pat|key|pass|pwd|cert|sas|jwt|cookie)$|^pgpassword$|_url$|webhook")
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_].*?(?:\x07|\x1b\\|$)|[@-Z\\-_]|[()*+][A-Za-z0-9])", re.M)
-_HTML = re.compile(r"<!--[\s\S]*?(?:-->|\Z)|<(script|style|template)\b[\s\S]*?(?:</\1\s*>|\Z)", re.I)
+_HTML = re.compile(r"<!--[\s\S]*?(?:-->|\Z)|<(script|style|template)\b[\s\S]*?(?:</\1\s{0,9}>|\Z)", re.I)
 
 
 def secrets_of(environment: Mapping[str, str]) -> tuple[str, ...]:
@@ -74,6 +78,8 @@ def scrub(text: str, secrets: Iterable[str] = (), limit: int | None = None) -> s
     Shapes are sought before and after hidden characters are removed, so that neither hides the other.
     """
     values = tuple(secrets)
+    if limit is not None and len(text) > 20 * limit:  # what is cut in half here is far from what is kept below
+        text = shorten(text, 20 * limit)
     text = _without_secrets(visible(_without_secrets(text, values)), values)
     return text if limit is None else shorten(text, limit)
 
@@ -125,8 +131,8 @@ def _spans(text: str, secrets: tuple[str, ...]) -> Iterator[tuple[str, int, int]
         assert match.lastgroup
         yield _SHAPES[int(match.lastgroup[1:])][0], *match.span()
     for match in _ASSIGNED.finditer(text):
-        if _is_random(match[3]):
-            yield "value of a secret", *match.span(3)
+        if _is_random(match[1]):
+            yield "value of a secret", *match.span(1)
 
 
 def _forms(value: str) -> Iterator[str]:

@@ -46,11 +46,15 @@ NATIVE = (
 
 
 class SelectedTest(NamedTuple):
-    """A test file to run. ``node_ids``: only these tests of it ("test_x", "TestC::test_m"); None: all of them."""
+    """A test file to run. ``node_ids``: only these tests of it ("test_x", "TestC::test_m"); None: all of them.
+
+    ``rank``: the smaller, the likelier it fails; 1 where nothing is known.
+    """
 
     path: str
     node_ids: tuple[str, ...] | None
     reason: str
+    rank: float = 1.0
 
 
 class Selection(NamedTuple):

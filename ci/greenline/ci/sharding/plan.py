@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from greenline.ci.sharding import mixed, pack, placing
@@ -17,6 +17,8 @@ from greenline.ci.sharding.units import Unit
 from greenline.depgraph.errors import GreenlineError
 
 MOST_BLOCKING = 20
+SLICES = 32
+"""Atoms of one file and runner take at most this part of the plan, if single ones allow."""
 
 
 class Wanted(NamedTuple):
@@ -314,7 +316,7 @@ def _shards(shares: Sequence[_Share], owned: Sequence[str]) -> tuple[Shard, ...]
         latest = placing.end_of(share.runners)
         for parts in share.runners:
             ordered = placing.failures_first(parts, share.units, share.pool, latest)
-            atoms = tuple(_atom(part, share) for part in ordered)
+            atoms = tuple(_atom(slice, share) for part in ordered for slice in _slices(part, share, latest / SLICES))
             tests = tuple(test for atom in atoms for test in atom.tests)
             suites = {atom.suite for atom in atoms}
             suite = suites.pop() if len(suites) == 1 else ""
@@ -323,12 +325,26 @@ def _shards(shares: Sequence[_Share], owned: Sequence[str]) -> tuple[Shard, ...]
     return tuple(shard._replace(owns=tuple(owns[shard.index])) for shard in shards)
 
 
+def _slices(part: Part, share: _Share, longest: float) -> Iterator[Part]:
+    """A part in pieces that follow each other: whoever leases atoms at run time can level what was misjudged."""
+    own = [share.units[index].on(share.pool.name) for index in part.units]
+    start, first = part.start, 0
+    seconds = part.seconds - math.fsum(own)  # what the file costs
+    for place, each in enumerate(own):
+        if place > first and seconds + each > longest:
+            yield Part(part.units[first:place], seconds, start, part.devices)
+            start, first, seconds = start + seconds, place, 0.0
+        seconds += each
+    yield Part(part.units[first:], max(seconds, 0.0), start, part.devices)
+
+
 def _atom(part: Part, share: _Share) -> PlannedAtom:
     first = share.units[part.units[0]]
     needs = first.needs
     tests = tuple(test for index in part.units for test in share.units[index].tests)
+    longest = max(max(unit.worst, unit.seconds) for unit in (share.units[index] for index in part.units))
     if needs is NOTHING:
-        return PlannedAtom(tests, part.seconds, part.start, first.suite)
+        return PlannedAtom(tests, part.seconds, part.start, first.suite, longest=longest)
     job = job_of(part.seconds, needs, share.pool)
     return PlannedAtom(
         tests,
@@ -344,6 +360,7 @@ def _atom(part: Part, share: _Share) -> PlannedAtom:
         needs.locks,
         needs.exclusive,
         needs.isolated,
+        longest,
     )
 
 

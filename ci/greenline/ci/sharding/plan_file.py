@@ -51,7 +51,8 @@ class PlannedAtom(NamedTuple):
     ``seconds``: expected, with what the file costs on this shard; ``start``: after the shard's first test may
     start. ``gpus``: whole devices, or a fraction of one; ``devices``: which of the runner's (0…); ``locks``: names
     that one atom on the runner's machine holds at a time; ``exclusive``: nothing else runs on the runner meanwhile;
-    ``isolated``: each test in a process of its own.
+    ``isolated``: each test in a process of its own. ``longest``: seconds that what is
+    never split in it may well take, at most; a queue starts with the longest, for a late surprise makes a run long.
     """
 
     tests: tuple[str, ...]
@@ -67,6 +68,7 @@ class PlannedAtom(NamedTuple):
     locks: tuple[str, ...] = ()
     exclusive: bool = False
     isolated: bool = False
+    longest: float = 0.0
 
 
 class Shard(NamedTuple):

@@ -5,6 +5,7 @@ A test that stays finds warm caches, and a developer finds it where it was.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
 from greenline.ci.sharding import placing
@@ -57,21 +58,51 @@ def _repair(units: Sequence[Unit], pool: Pool, bins: list[list[int]], enough: fl
         full = max(range(len(loads)), key=lambda place: (loads[place], -place))
         if loads[full] <= enough * placing.ROUNDING:
             return runners
-        empty = min(range(len(loads)), key=lambda place: (loads[place], place))
-        gap = loads[full] - loads[empty]
-        there = {units[index].file for index in members[empty]}
-        moving = [
-            (abs(seconds - gap / 2), index)
-            for index in members[full]
-            if (seconds := units[index].on(pool.name) + (0 if units[index].file in there else cost)) < gap
-            and units[index].on(pool.name) > 0
-        ]
-        if not moving:
+        step = _move(units, pool, members, loads, full, cost) or _swap(units, pool, members, loads, full)
+        if step is None:
             return None
-        index = min(moving)[1]
-        members[full] -= {index}
-        members[empty] |= {index}
+        other, given, taken = step
+        members[full] = members[full] - {given} | ({taken} if taken is not None else set())
+        members[other] = members[other] - {taken} | {given}
     return None
+
+
+_Step = tuple[int, int, int | None]  # other runner, atom that goes there, atom that comes back
+
+
+def _move(
+    units: Sequence[Unit], pool: Pool, members: list[frozenset[int]], loads: list[float], full: int, cost: float
+) -> _Step | None:
+    """The atom that best levels the fullest runner and the emptiest."""
+    empty = min(range(len(loads)), key=lambda place: (loads[place], place))
+    gap = loads[full] - loads[empty]
+    there = {units[index].file for index in members[empty]}
+    moving = [
+        (abs(seconds - gap / 2), index)
+        for index in members[full]
+        if (own := units[index].on(pool.name)) > 0
+        and (seconds := own + (0 if units[index].file in there else cost)) < gap
+    ]
+    return (empty, min(moving)[1], None) if moving else None
+
+
+def _swap(
+    units: Sequence[Unit], pool: Pool, members: list[frozenset[int]], loads: list[float], full: int
+) -> _Step | None:
+    """The two atoms of the fullest runner and another that best level these; for atoms larger than the gap."""
+    best: tuple[float, _Step] | None = None
+    for other in range(len(loads)):
+        gap = loads[full] - loads[other]
+        small = sorted((units[index].on(pool.name), index) for index in members[other])
+        for index in sorted(members[full]):
+            place = bisect_left(small, (units[index].on(pool.name) - gap / 2, -1))
+            for seconds, taken in small[max(0, place - 1) : place + 1]:
+                moved = units[index].on(pool.name) - seconds
+                # What the fuller of the two then has.
+                after = max(loads[full] - moved, loads[other] + moved)
+                if 0 < moved < gap and (best is None or after < best[0]):
+                    best = (after, (other, index, taken))
+    return best[1] if best else None
 
 
 def _parts(units: Sequence[Unit], pool: Pool, indices: Sequence[int], cost: float) -> list[Part]:

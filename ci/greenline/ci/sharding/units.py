@@ -14,6 +14,8 @@ from greenline.depgraph.globs import matcher
 
 UNKNOWN = 0.75
 """Quantile of its function's, file's or suite's durations that a test without a duration is taken for."""
+WORST = 0.95
+"""And the one by which a queue decides what to start first: a late surprise is what makes a run long."""
 PEAK_ROOM = 1.1
 """Allocators and other tests on the device differ a little from run to run."""
 NO_HISTORY = 1.0
@@ -24,6 +26,7 @@ class Unit(NamedTuple):
     """A declared atom. ``failing``: the share of recent runs that failed, of its worst test.
 
     ``elsewhere``: seconds on the pools where that is known to differ. ``why``: what keeps its tests together, or "".
+    ``worst``: seconds that it may well take, if more.
     """
 
     tests: tuple[str, ...]
@@ -35,6 +38,7 @@ class Unit(NamedTuple):
     failing: float = 0.0
     elsewhere: tuple[tuple[str, float], ...] = ()
     why: str = ""
+    worst: float = 0.0
 
     def on(self, pool: str) -> float:
         return dict(self.elsewhere).get(pool, self.seconds) if self.elsewhere else self.seconds
@@ -57,7 +61,7 @@ def make_units(
     `share_gpus`: a test of one GPU, whose peak memory is known, leaves the rest of it to others.
     """
     warnings: list[str] = []
-    seconds = _estimates(tests, known, warnings)
+    seconds, worst = _estimates(tests, known, warnings)
     needs_of = _Needs(rules, read, warnings)
     together: dict[tuple[str, ...], list[str]] = {}
     needs: dict[str, Needs] = {}
@@ -74,9 +78,12 @@ def make_units(
         if len(members) == 1 and not known.by_runner:  # nearly all: keep it short
             test = members[0]
             duration = seconds[test]
-            unit = Unit((test,), duration, duration, file_of(test), suite, needs[test], known.failing.get(test, 0.0))
+            failing = known.failing.get(test, 0.0)
+            late = worst.get(test, duration)
+            unit = Unit((test,), duration, duration, file_of(test), suite, needs[test], failing, (), "", late)
         else:
             unit = _unit(members, suite, group, seconds, needs, known)
+            unit = unit._replace(worst=sum(worst.get(test, seconds[test]) for test in members))
         units.append(unit)
     return Units(units, warnings)
 
@@ -120,8 +127,15 @@ def _learned(needs: Needs, peak: int, share_gpus: bool) -> Needs:
 # -- seconds -------------------------------------------------------------------------------------------------
 
 
-def _estimates(tests: Iterable[str], known: Known, warnings: list[str]) -> dict[str, float]:
-    """Seconds of each test: its own, else an upper quantile of its function, its file, the suite."""
+class _Estimates(NamedTuple):
+    """``seconds`` of each test, and ``worst``: what those without a duration may well take."""
+
+    seconds: dict[str, float]
+    worst: dict[str, float]
+
+
+def _estimates(tests: Iterable[str], known: Known, warnings: list[str]) -> _Estimates:
+    """Seconds of each test: its own, else a quantile of its function, its file, the suite."""
     found: dict[str, float] = {}
     missing = []
     for test in tests:
@@ -131,27 +145,29 @@ def _estimates(tests: Iterable[str], known: Known, warnings: list[str]) -> dict[
         else:
             found[test] = own
     if not missing:
-        return found
+        return _Estimates(found, {})
     if not known.seconds:
         warnings.append(f"no durations are known: each test is taken for {NO_HISTORY:g} s")
-        return dict.fromkeys(tests, NO_HISTORY)
+        return _Estimates(dict.fromkeys(tests, NO_HISTORY), {})
     of_function: dict[str, list[float]] = {}
     of_file: dict[str, list[float]] = {}
     for test, duration in known.seconds.items():
         of_function.setdefault(function_of(test), []).append(duration)
         of_file.setdefault(file_of(test), []).append(duration)
-    everything = quantile(known.seconds.values(), UNKNOWN)
-    whole_file = quantile(map(sum, of_file.values()), UNKNOWN)
+    everything = list(known.seconds.values())
+    whole_files = [sum(each) for each in of_file.values()]
+    worst = {}
+    quantiles: dict[int, tuple[float, float]] = {}
     for test in missing:
         alike = of_function.get(function_of(test)) or of_file.get(file_of(test))
-        if alike:
-            found[test] = quantile(alike, UNKNOWN)
-        else:
-            found[test] = everything if "::" in test else whole_file
+        alike = alike or (everything if "::" in test else whole_files)
+        if id(alike) not in quantiles:
+            quantiles[id(alike)] = quantile(alike, UNKNOWN), quantile(alike, WORST)
+        found[test], worst[test] = quantiles[id(alike)]
     warnings.append(
         f"{len(missing)} of {len(found)} tests have no duration: taken for the upper quartile of their file or suite"
     )
-    return found
+    return _Estimates(found, worst)
 
 
 def quantile(values: Iterable[float], share: float) -> float:

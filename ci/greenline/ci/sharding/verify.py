@@ -245,13 +245,17 @@ class _Judge:
                 yield Problem(
                     FAILED, f"{test}{told}", "mend it; see the shard's log", (test,), shard, suite, self._variant
                 )
-            elif result.outcome == "skipped" and not result.xfail and self._ran_before(test):
+            elif result.outcome == "skipped" and not result.xfail and self._has_run(test):
                 yield Problem(
                     SKIPPED,
                     f"{test} was skipped{told}, but has run before",
                     "give the runner what it misses, or allow it with --allow-skips",
                     (test,), shard, suite, self._variant,
                 )  # fmt: skip
+
+    def _has_run(self, test: str) -> bool:
+        """In history, or in an earlier attempt?"""
+        return self._ran_before(test) or any(run.result.outcome != "skipped" for run in self._runs[test])
 
     # -- what has no result --------------------------------------------------------------------------------
 

@@ -44,7 +44,7 @@ class Module:
             self.names.setdefault(name, []).append(Binding("value", tree, sure=False))
 
 
-_DYNAMIC = re.compile(rb"globals|exec|vars|locals|setattr|sys\.modules")
+_DYNAMIC = re.compile(rb"globals|exec|vars|locals|sys\.modules")
 
 
 def local_bindings(function: Function) -> dict[str, list[Binding]]:
@@ -124,16 +124,28 @@ def _global_names(tree: ast.Module) -> set[str]:
 
 
 def _is_dynamic(tree: ast.Module) -> bool:
-    """Whether the module may gain names in ways that syntax does not show."""
+    """Whether the module may gain names in ways that syntax does not show: reading ``globals()`` is none of them."""
+    only_read = {
+        id(node.value)
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load))
+        or (isinstance(node, ast.Attribute) and node.attr in ("get", "keys", "items", "values", "copy"))
+    }
+    at_import = {id(node) for statement in tree.body for node in _outside_functions(statement)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            if node.func.id in ("globals", "exec", "vars", "locals"):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and id(node) not in only_read:
+            if node.func.id == "globals" or (node.func.id in ("exec", "vars", "locals") and id(node) in at_import):
                 return True
-            if node.func.id == "setattr" and node.args and "modules" in ast.dump(node.args[0]):
-                return True
-        if isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.modules":
+        elif isinstance(node, ast.Subscript) and ast.unparse(node) == "sys.modules[__name__]":
             return True
     return False
+
+
+def _outside_functions(node: ast.AST) -> Iterator[ast.AST]:
+    yield node
+    if not isinstance(node, Function | ast.Lambda):
+        for child in ast.iter_child_nodes(node):
+            yield from _outside_functions(child)
 
 
 class Members(NamedTuple):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 
 from greenline.rules.conflicts.dotted import resolve_dotted
-from greenline.rules.conflicts.infer import World
+from greenline.rules.conflicts.infer import UNKNOWN, World
 from greenline.rules.conflicts.merge import Merge, differing
 from greenline.rules.conflicts.modules import Binding, Function
 from greenline.rules.conflicts.moves import DELETED, Went, definition, where_went
@@ -31,6 +31,9 @@ def _missing(merge: Merge, problem: Problem) -> Found | None:
         return _string(merge, problem)
     if problem.kind == "attribute" and (submodule := merge.base.lookup(path, name)).kind == "module":
         return _attribute_module(merge, problem, submodule.path)
+    if problem.kind == "attribute" and definition(merge.base, path, name) is None:
+        problem = problem._replace(target=_inherited(merge, path, name))
+        path, name = problem.target
     went = where_went(merge, path, name)
     old = name.rpartition(".")[2]
     number, rule = {"renamed": (1, "renamed"), "moved": (2, "moved"), "deleted": (3, "deleted")}[went.kind]
@@ -74,6 +77,18 @@ def _string(merge: Merge, problem: Problem) -> Found:
     else:
         fix = Fix("string", number, *at, text, spelled)
     return Found(problem, number, rule, f"{problem.subject} is now {spelled}", fix)
+
+
+def _inherited(merge: Merge, path: str, name: str) -> tuple[str, str]:
+    """Where an attribute of a class was defined, by a side that has the class: perhaps in a base."""
+    owner, _, attribute = name.rpartition(".")
+    for world in (merge.base, merge.ours, merge.theirs):
+        value = world.lookup(path, owner) if owner else UNKNOWN
+        found = world.class_member(value, attribute, after=0) if value.kind == "class" else ""
+        for one in world.ancestry(value).classes if isinstance(found, tuple) else ():
+            if attribute in one.members.names and definition(merge.base, one.path, f"{one.name}.{attribute}"):
+                return one.path, f"{one.name}.{attribute}"
+    return path, name
 
 
 def _attribute_module(merge: Merge, problem: Problem, path: str) -> Found | None:

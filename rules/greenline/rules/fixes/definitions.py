@@ -11,7 +11,7 @@ from greenline.rules.fixes.source import Source
 
 
 def rename_definition(fix: Fix, data: bytes) -> bytes:
-    """``def old`` of a class becomes ``def new``, with ``self.old`` and ``super().old`` in the class."""
+    """``def old`` of a class becomes ``def new``, with ``self.old`` in the class."""
     source = Source(data)
     function = source.at(
         fix.line, fix.column, lambda node: isinstance(node, cst.FunctionDef) and node.name.value == fix.old
@@ -33,8 +33,6 @@ def rename_definition(fix: Fix, data: bytes) -> bytes:
 
 
 def _is_self(node: cst.BaseExpression) -> bool:
-    if isinstance(node, cst.Call):
-        return isinstance(node.func, cst.Name) and node.func.value == "super"
     return isinstance(node, cst.Name) and node.value == "self"
 
 

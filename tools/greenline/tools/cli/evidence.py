@@ -32,7 +32,8 @@ def status(form: str) -> None:
     for each in found:
         when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(each.updated))
         print(f"suite {each.suite}, {each.variant}: {each.tests:,} tests in {each.files:,} files")
-        print(f"  {each.records:,} records, {each.facts:,} facts, {each.size / 1e6:,.1f} MB; holds at {each.commit[:12]}, recorded {when}")
+        print(f"  {each.records:,} records, {each.facts:,} facts, {each.size / 1e6:,.1f} MB")
+        print(f"  holds at {each.commit[:12]}, recorded {when}")
     if not found:
         print("there is no evidence; record some: greenline record")
 

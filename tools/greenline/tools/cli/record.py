@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import os
 import shlex
 import shutil
@@ -94,10 +92,8 @@ def _record(run: Run, answer: Answer, pytest_args: tuple[str, ...], records: str
 
 def _keep(workspace: Workspace, config: configuration.Config, records: str) -> None:
     """Add the records to the store, and delete the files."""
-    if importlib.util.find_spec("greenline.ci.evidence") is None:
-        _say(f"the records are in {records}")
-        return
-    ingest = importlib.import_module("greenline.ci.evidence.ingest").ingest
+    from greenline.ci.evidence.ingest import ingest
+
     added = ingest(workspace, config, records)
     shutil.rmtree(records)
     invalid = "".join(f"; {count:,} do not count: {why}" for why, count in added.invalid.items())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 import time
+from collections.abc import Callable
 
 import click
 
@@ -12,6 +14,8 @@ from greenline.ci.execution import result_files
 from greenline.ci.sharding import plan_file
 from greenline.ci.sharding.plan_file import Plan
 from greenline.ci.sharding.verify import LOST, MISSING, SILENT, SKIPPED, Verdict, verify
+from greenline.depgraph import config as configuration
+from greenline.depgraph.workspace import NotARepository, find
 
 MOST_TOLD = 50
 """Problems that are printed; JSON has all."""
@@ -58,7 +62,26 @@ def command(
 def _verdict(plan: Plan, results: tuple[str, ...], variants: tuple[str, ...]) -> Verdict:
     streams, junit = result_files.find(results) if plan.shards else ([], [])
     sessions = [session for path in streams for session in result_files.read(path)]
-    return verify(plan, sessions, result_files.junit_names(junit), variants=variants)
+    return verify(plan, sessions, result_files.junit_names(junit), _in_history(plan), variants)
+
+
+def _in_history(plan: Plan) -> Callable[[str], bool]:
+    """Does the store know a run of a test that was no skip? It is asked when the first skip is met."""
+
+    @functools.cache
+    def known() -> frozenset[str]:
+        from greenline.ci.sharding.history import histories
+        from greenline.ci.store import NoStore, open_store
+
+        try:
+            workspace = find()
+            store = open_store(workspace, configuration.load(workspace.root, workspace.cache))
+        except (NoStore, NotARepository):
+            return frozenset()
+        found = histories(store, variant=plan.variant or None)
+        return frozenset(each.test for each in found if each.passed + each.failed + each.flaky)
+
+    return lambda test: test in known()
 
 
 def _text(verdict: Verdict) -> str:

@@ -106,7 +106,7 @@ def _attempt(
             readable=[clone.objects, *surroundings.readable, *call.readable],
             services=services,
         )
-        notes = [kind.outcome(result.code, result.output).notes, *spent.refused]
+        notes = [kind.outcome(result.code, result.output).notes, *spent.notes]
         if result.timed_out:
             notes[0] = f"stopped after {agent.minutes:g} minutes"
         diff = clones.diff_of(clone)

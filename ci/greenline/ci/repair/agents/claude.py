@@ -41,7 +41,7 @@ def invocation(agent: Agent, prompt: str, home: str, folder: str) -> Invocation:
             "DISABLE_ERROR_REPORTING": "1",
         },
         files={},
-        readable=(os.path.dirname(program),),
+        readable=(os.path.dirname(program) if program.endswith((".js", ".mjs")) else program,),
         gate=Gate(("/", "/v1/messages", "/v1/messages/count_tokens"), "x-api-key"),
     )
 

@@ -57,7 +57,7 @@ def invocation(agent: Agent, prompt: str, home: str, folder: str) -> Invocation:
         command=(program, "exec", *options, *agent.command[1:], prompt),
         environment={"CODEX_HOME": home},
         files={"config.toml": _CONFIG.format(model=json.dumps(agent.model or "gpt-5-codex"), port=PORT)},
-        readable=(os.path.dirname(os.path.dirname(program)),),
+        readable=(_needs(program),),
         gate=Gate(("/responses", "/models"), "Authorization", "Bearer {}"),
     )
 
@@ -78,6 +78,12 @@ def _errors(output: str) -> Iterator[str]:
                 yield str(event["message"])
         except (ValueError, KeyError, TypeError):
             continue
+
+
+def _needs(program: str) -> str:
+    """npm's package, with the tools beside the program; else the program alone: its folder may hold anything."""
+    package = os.path.dirname(os.path.dirname(program))
+    return package if os.path.isfile(os.path.join(package, "codex-package.json")) else program
 
 
 def _native(program: str) -> str:

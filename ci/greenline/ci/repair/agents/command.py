@@ -24,7 +24,7 @@ def invocation(agent: Agent, prompt: str, home: str, folder: str) -> Invocation:
             **({"GREENLINE_MODEL_URL": f"http://127.0.0.1:{PORT}"} if agent.endpoint else {}),
         },
         files={"prompt.txt": prompt},
-        readable=(os.path.dirname(os.path.realpath(found)),),
+        readable=(found,),
         gate=Gate(_PATHS + tuple(f"/v1{path}" for path in _PATHS), "Authorization", "Bearer {}"),
     )
 

@@ -41,13 +41,14 @@ class Gate(NamedTuple):
 
 
 class Spent:
-    """What one attempt has used so far. ``refused``: why requests were turned away, in order, each once."""
+    """What one attempt has used so far. ``notes``: requests that were turned away, and errors of the
+    service, in order, each once."""
 
     def __init__(self) -> None:
         self.requests = 0
         self.input_tokens = 0
         self.output_tokens = 0
-        self.refused: list[str] = []
+        self.notes: list[str] = []
         self.lock = threading.Lock()
 
     def cost(self, agent: Agent) -> float:
@@ -151,6 +152,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, answer: http.client.HTTPResponse, spent: Spent) -> None:
         self.answering = True
+        if answer.status >= 400:
+            self._note(f"the model service answered {answer.status}")
         self.send_response_only(answer.status)
         for name, value in answer.getheaders():
             if name.lower() not in _HOP and name.lower() != "set-cookie":
@@ -180,10 +183,13 @@ class _Handler(BaseHTTPRequestHandler):
                 raise http.client.IncompleteRead(b"")
             self.wfile.write(b"0\r\n\r\n")
 
+    def _note(self, what: str) -> None:
+        notes = self.server.setting[-1].notes
+        if what not in notes:
+            notes.append(what)
+
     def _refuse(self, why: str, code: int = 403) -> None:
-        spent = self.server.setting[-1]
-        if why not in spent.refused:
-            spent.refused.append(why)
+        self._note(why)
         error = {"type": "permission_error", "message": f"greenline: {why}"}
         text = json.dumps({"type": "error", "error": error}).encode("ascii")
         self.close_connection = True

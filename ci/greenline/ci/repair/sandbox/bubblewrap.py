@@ -133,14 +133,15 @@ class Bubblewrap:
         if not any(_is_below(folder, path) for path in own):
             own[folder] = "--ro-bind"
         arguments: list[str] = []
-        mounted = ["/usr"]
+        mounted = {"/usr": "--ro-bind"}
         for path in sorted(own):
-            if not _is_below(path, "/usr") or own[path] == "--bind":
-                # Left to itself, bubblewrap makes missing parents that only their owner may enter.
-                new = [parent for parent in _parents(path) if not any(_is_below(parent, top) for top in mounted)]
-                arguments += [part for parent in new for part in ("--dir", parent)]
-                arguments += [own[path], path, path]
-                mounted.append(path)
+            above = max((top for top in mounted if _is_below(path, top)), key=len, default="")
+            if above and mounted[above] == own[path]:
+                continue  # it is there already
+            if not above:  # left to itself, bubblewrap makes missing parents that only their owner may enter
+                arguments += [part for parent in _parents(path) for part in ("--dir", parent)]
+            arguments += [own[path], path, path]
+            mounted[path] = own[path]
         return arguments
 
 

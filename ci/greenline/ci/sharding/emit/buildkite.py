@@ -9,6 +9,7 @@ from greenline.ci.sharding.emit.jobs import (
     HEAD,
     PLAN,
     RESULTS,
+    STARTED,
     Options,
     gate_command,
     labels_of,
@@ -19,6 +20,7 @@ from greenline.ci.sharding.emit.jobs import (
 from greenline.ci.sharding.plan_file import Plan
 
 _PLAN_HERE = f"buildkite-agent artifact download {PLAN} ."
+_NOW = f"export {STARTED}=$$(date +%s)"  # "$$": pipeline upload makes "$" of it
 _LOST = {"automatic": [{"exit_status": -1, "limit": 2}], "manual": {"permit_on_passed": True}}
 
 
@@ -26,7 +28,7 @@ def pipeline(plan: Plan, options: Options) -> str:
     steps: list[Any] = [
         {
             "label": f"shard {shard.index} ({shard.pool})",
-            "command": "\n".join([*options.setup, _PLAN_HERE, shard_command(shard.index, options)]),
+            "command": "\n".join([_NOW, *options.setup, _PLAN_HERE, shard_command(shard.index, options)]),
             "agents": {"queue": labels_of(plan.pool(shard), ["default"])[0]},
             "artifact_paths": f"{RESULTS}/*",
             "timeout_in_minutes": minutes(shard),

@@ -13,6 +13,7 @@ from greenline.ci.sharding.emit.jobs import (
     HEAD,
     PLAN,
     RESULTS,
+    STARTED,
     Options,
     gate_command,
     labels_of,
@@ -75,6 +76,7 @@ def workflow(options: Options) -> str:
             "runs-on": "${{ matrix.runs-on }}",
             "timeout-minutes": "${{ matrix.minutes }}",
             "steps": [
+                {"run": f'echo "{STARTED}=$(date +%s)" >> "$GITHUB_ENV"'},
                 *setup,
                 {**download, "with": plan_artifact},
                 {"run": shard_command("${{ matrix.index }}", options)},

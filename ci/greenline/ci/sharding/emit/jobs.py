@@ -67,4 +67,6 @@ def yaml(value: Any, head: str) -> str:
     return f"# {head}\n" + str(pyyaml.dump(value, Dumper=Dumper, sort_keys=False, width=1000))
 
 
+STARTED = "GREENLINE_STARTED_AT"
+"""Environment variable: seconds since 1970 at which a shard's job began; the planner learns start-up times."""
 HEAD = "Made by greenline shard emit; make it again rather than edit it."

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from greenline.ci.sharding.emit.jobs import GATE, HEAD, Options, by_pool, gate_command, minutes, shard_command
+from greenline.ci.sharding.emit.jobs import GATE, HEAD, STARTED, Options, by_pool, gate_command, minutes, shard_command
 from greenline.ci.sharding.emit.jobs import yaml as to_yaml
 from greenline.ci.sharding.plan_file import Plan, Pool
 from greenline.depgraph.errors import GreenlineError
@@ -33,7 +33,7 @@ def jobs(plan: Plan, options: Options) -> str:
             )
         indexes = " ".join(str(shard.index) for shard in shards)
         pick = f'set -- {indexes}; shift "${_INDEX}"'
-        script = [*options.setup, pick, shard_command('"$1"', options, FOLDER)]
+        script = [f"export {STARTED}=$(date +%s)", *options.setup, pick, shard_command('"$1"', options, FOLDER)]
         seconds = 60 * max(map(minutes, shards))
         made.append(_job(plan, f"greenline-{_slug(pool.name)}", script, options, pool, len(shards), seconds))
     last = max((60 * minutes(shard) for shard in plan.shards), default=0)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conformance.records import Records, run, write
-from tests.end_to_end.guests import guest
+from guests import guest
+from recorded import Records, run, write
 
 FILES = {
     "pytest.ini": "[pytest]\npythonpath = src\ntestpaths = tests\n",

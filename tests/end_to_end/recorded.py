@@ -70,7 +70,7 @@ class Records:
 
     def used(self, test: str, what: str) -> set[Any]:
         lists = (part.get(what, ()) for id in self.units(test) for part in self.parts.get(id, ()))
-        return {json.dumps(each) if isinstance(each, list) else each for values in lists for each in values}
+        return {each for values in lists for each in values}
 
 
 def write(root: Path, files: Mapping[str, str]) -> None:
