@@ -275,6 +275,20 @@ def test_history_merges_shards_and_tells_flaky_from_failed(greenline: Say, repos
     assert plan["shards"][0]["tests"][0] in ("test_a.py::test_x", "test_a.py")
 
 
+def test_measured_waits_are_planned_with(greenline: Say, repository: Repository) -> None:
+    repository.commit({"greenline.yaml": "sharding:\n  pools:\n  - name: cpu\n", "tests.txt": "a.py::t\n"})
+    lines = [
+        {"event": "session", "runner": "cpu", "queue": 20, "startup": 12.5, "commit": "abc"},
+        {"event": "test", "id": "a.py::t", "when": "call", "outcome": "passed", "seconds": 3},
+    ]
+    (repository.root / "r.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    assert greenline(repository.root, "history", "import", "r.jsonl").code == 0
+    done = greenline(repository.root, "shard", "plan", "--tests", "tests.txt", "--shards", 1, "--format", "json")
+    plan = planned(done)
+    assert (plan["makespan"], plan["shards"][0]["seconds"]) == (35.5, 3)
+    assert (plan["pools"][0]["queue"], plan["pools"][0]["startup"]) == (20, 12.5)
+
+
 def test_the_picture_and_the_table(greenline: Say, folder: Path) -> None:
     done = greenline(
         folder, "shard", "plan", "--tests", "tests.txt", "--durations", "d.json", "--shards", 2, "--svg", "plan.svg"
