@@ -199,6 +199,7 @@ def test_a_fork_in_a_shallow_clone_is_told_what_to_fetch(
     monkeypatch.setenv("GITHUB_REF", "refs/pull/1/merge")
     report, sections = asked(capsys)
     assert not report["complete"]
+    asked(capsys, "--strict", code=3)
     assert not sections["conflicts"]["complete"] and not sections["tests"]["complete"]
     (note,) = sections["conflicts"]["notes"]
     fetch = note[note.index("git fetch") :]
