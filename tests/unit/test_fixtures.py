@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from greenline.depgraph.fixtures import FileFixtures, Fixture, names_leading_to, read_fixtures, requesters
+from greenline.depgraph.fixture_requests import names_leading_to, requesters
+from greenline.depgraph.fixtures import FileFixtures, Fixture, read_fixtures
 
 
 def read(source: str) -> FileFixtures:

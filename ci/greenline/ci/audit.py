@@ -25,7 +25,6 @@ from greenline.depgraph import config as configuration
 from greenline.depgraph.errors import GreenlineError
 from greenline.depgraph.workspace import Workspace, find
 
-
 FAILURES_TO_COUNT = 3
 
 

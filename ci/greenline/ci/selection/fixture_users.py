@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from greenline.ci.selection.found import Found
 from greenline.depgraph.blocks import Delta, closure
-from greenline.depgraph.fixtures import FileFixtures, read_fixtures, requesters
+from greenline.depgraph.fixture_requests import requesters
+from greenline.depgraph.fixtures import FileFixtures, read_fixtures
 from greenline.depgraph.graph import Graph
 from greenline.depgraph.linking import TEST
 from greenline.depgraph.packs import Packs

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 
-from greenline.depgraph.fixtures import _PLUGIN_FIXTURES, FileFixtures, read_fixtures
+from greenline.depgraph.fixture_requests import PLUGIN_FIXTURES
+from greenline.depgraph.fixtures import FileFixtures, read_fixtures
 from greenline.rules.conflicts.infer import World
 from greenline.rules.conflicts.modules import Function
 from greenline.rules.conflicts.uses import Problem
@@ -26,7 +27,7 @@ def fixture_problems(world: World, path: str) -> list[Problem]:
     requests += [(each, one.function, ()) for one in facts.fixtures if one.certain for each in one.requests]
     found = {}
     for request, function, given in requests:
-        if visible is not None and request not in visible and request not in given and request not in _PLUGIN_FIXTURES:
+        if visible is not None and request not in visible and request not in given and request not in PLUGIN_FIXTURES:
             node = _function(world, path, function)
             if node is not None:
                 line, column = node.lineno, node.col_offset
