@@ -279,6 +279,14 @@ def test_a_section_that_fails_is_told(
     assert "ruff" in sections["lint"]["notes"][0]
 
 
+def test_odd_file_names(shop: Repository, capsys: pytest.CaptureFixture[str]) -> None:
+    shop.write({"shop/a b,c:d%.py": "import os\n"})
+    (Path(os.fsdecode(os.fsencode(shop.root / "shop") + b"/caf\xe9.py"))).write_text("import os\n")
+    report, sections = asked(capsys, "--base", "HEAD", code=1)
+    assert [each["path"] for each in sections["lint"]["findings"]] == ["shop/a b,c:d%.py"]
+    assert not report["complete"] and "caf" in sections["lint"]["notes"][0]
+
+
 def test_the_users_index_and_work_tree_stay_as_they_are(shop: Repository, capsys: pytest.CaptureFixture[str]) -> None:
     merged(shop, {"shop/a.py": "x = 1\n"}, {"shop/b.py": ""})
     shop.write({"shop/a.py": "x = 2\n", "shop/c.py": "y = 1\n"})

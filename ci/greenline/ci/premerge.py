@@ -202,7 +202,9 @@ def _lint(situation: Situation) -> Section:
     sifted = _sift(situation, found)
     what = " and ".join(name for name, on in (("ruff check", wanted.check), ("ruff format", wanted.format)) if on)
     summary = f"{what} of {_count(len(here), 'changed file')}, {_findings(sifted.findings)}"
-    return Section("lint", tuple(sifted.findings), summary, True, (), len(sifted.suppressed))
+    odd = [path for path in here if not linting.can_be_named(path)]
+    notes = (f"ruff cannot be told of {odd[0]!a}: rename it",) if odd else ()
+    return Section("lint", tuple(sifted.findings), summary, not odd, notes, len(sifted.suppressed))
 
 
 # -- conflicts -----------------------------------------------------------------------------------------------
