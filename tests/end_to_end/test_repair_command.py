@@ -16,6 +16,9 @@ from conftest import Repository
 
 from greenline.tools.cli.main import run
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from github_server import serve
+
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((ROOT / "docs" / "repair.schema.json").read_text("utf-8"))
 BASE = {
@@ -342,3 +345,34 @@ def test_a_disk_that_is_full(repository: Repository) -> None:
     assert repair(repository).code == 0
     assert len(branches(repository)) == 1
     untouched(repository, head)
+
+
+@pytest.mark.slow
+def test_a_pull_request_from_the_first_to_the_last(repository: Repository, tmp_path: Path) -> None:
+    """Opened, found again, published by a job of its own, and closed when main has recovered."""
+    merge_both(repository)
+    remote = tmp_path / "origin.git"
+    repository.git("init", "--quiet", "--bare", str(remote))
+    repository.git("remote", "add", "origin", str(remote))
+    repository.git("push", "--quiet", "origin", "main")
+    with serve() as github:
+        first = repair(repository, "--bad", "main", "--forge", "github", **github.environment())
+        assert first.code == 0, first
+        (branch,) = branches(repository)
+        (pull,) = github.pulls
+        assert (pull["head"]["ref"], pull["base"]["ref"], pull["draft"]) == (branch, "main", False)
+        assert pull["body"] == repository.git("show", f"{branch}:.greenline/repair/{branch.rpartition('/')[2]}.md")
+        pushed = call(remote, "git", "for-each-ref", "--format=%(refname:short)").out.split()
+        assert pushed == [branch, "main"]
+        published = repair(repository, "--publish", branch, **github.environment())
+        assert (published.code, published.out.strip()) == (0, pull["html_url"])
+        assert len(github.pulls) == 1
+        repository.git("revert", "--no-edit", "-m", "1", "main")
+        recovered = repair(repository, "--bad", "main", "--forge", "github", **github.environment())
+        assert recovered.code == 0, recovered
+        assert [pull["state"] for pull in github.pulls] == ["closed"]
+    foreign = repository.git("commit-tree", "HEAD^{tree}", "-p", "HEAD", "-m", "not ours").strip()
+    repository.git("update-ref", f"refs/heads/{branch}", foreign)
+    refused = repair(repository, "--publish", branch, **github.environment())
+    assert refused.code == 2
+    assert "not as Greenline made it" in refused.err

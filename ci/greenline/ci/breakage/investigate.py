@@ -328,7 +328,9 @@ def _search(
 
 def _search_one(workspace: Workspace, config: Config, prober: Prober, question: Question, seen: _Seen) -> Breakage:
     assert question.good
-    found = suspects.find(workspace, config, question.good, question.bad, seen.tests)
+    now = time.monotonic()
+    looking = now + (prober.deadline - now) / 4
+    found = suspects.find(workspace, config, question.good, question.bad, seen.tests, looking)
     able = [suspect for suspect in found if suspect.prior]
     states = [question.good, *(suspect.commit for suspect in able)]  # the innocent ones change nothing for these tests
     states[-1] = question.bad if able else states[-1]

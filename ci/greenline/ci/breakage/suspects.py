@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
@@ -35,14 +37,19 @@ def steps(workspace: Workspace, good: str, bad: str) -> list[tuple[str, str, str
     return found
 
 
-def find(workspace: Workspace, config: Config, good: str, bad: str, tests: Collection[str]) -> list[Suspect]:
+def find(
+    workspace: Workspace, config: Config, good: str, bad: str, tests: Collection[str], deadline: float = math.inf
+) -> list[Suspect]:
     """The suspects for these failing tests, oldest first. A commit that cannot affect them has the prior 0.
 
-    When the graph acquits everybody, it is the graph that is wrong: then all are suspects.
+    When the graph acquits everybody, it is the graph that is wrong: then all are suspects. ``deadline``: a time of
+    :func:`time.monotonic` from which commits are not looked at any more, and stay suspects.
     """
-    found = [
-        Suspect(*step, *_prior(workspace, config, step[1], step[0], tests)) for step in steps(workspace, good, bad)
-    ]
+    found = []
+    for commit, parent, title in steps(workspace, good, bad):
+        late = time.monotonic() > deadline
+        prior = (1.0, _LATE) if late else _prior(workspace, config, parent, commit, tests)
+        found.append(Suspect(commit, parent, title, *prior))
     if found and not any(each.prior for each in found):
         found = [each._replace(prior=1.0, why="the graph acquits every commit, so all are suspects") for each in found]
     return found
@@ -62,6 +69,7 @@ def _prior(workspace: Workspace, config: Config, parent: str, commit: str, tests
 
 
 _ACQUITTED = "cannot affect the failing tests"
+_LATE = "not looked at: the range is long"
 
 
 def _weight(opened: Opened, selection: Selection, test: str) -> tuple[float, str]:

@@ -37,8 +37,28 @@ def tip_anywhere(workspace: Workspace, branch: str, remote: str) -> str | None:
 
 
 def fetch(workspace: Workspace, remote: str) -> None:
-    """Learn which proposals the remote has. Raises GitError."""
-    workspace.git("fetch", "--quiet", "--no-tags", remote, f"+refs/heads/{PREFIX}*:refs/remotes/{remote}/{PREFIX}*")
+    """Learn which proposals the remote has. Raises GreenlineError."""
+    _remotely(
+        workspace, "fetch", "--quiet", "--no-tags", remote, f"+refs/heads/{PREFIX}*:refs/remotes/{remote}/{PREFIX}*"
+    )
+
+
+def tip_of_remote(workspace: Workspace, branch: str, remote: str) -> str | None:
+    """The commit of a branch on the remote now, or None. Raises GreenlineError."""
+    listed = _remotely(workspace, "ls-remote", remote, f"refs/heads/{branch}").split()
+    return listed[0] if listed else None
+
+
+def _remotely(workspace: Workspace, command: str, *arguments: str) -> str:
+    import git
+
+    try:
+        return str(git.Repo(workspace.root).git.execute(["git", command, *arguments]))
+    except git.GitCommandError as error:
+        last = str(error.stderr).strip("' \n").rpartition("\n")[2]
+        raise GreenlineError(
+            f"git {command} failed: {last}", "is the remote there, and may this user read it?"
+        ) from None
 
 
 def push(scratch: git.Repo, target: str, branch: str, commit: str, expected: str | None) -> None:

@@ -35,11 +35,11 @@ def publish(workspace: Workspace, config: Config, branch: str, environment: Mapp
     repository = github.connect(environment)
     remote = config.base.remote or "origin"
     base = config.base.branch or repository.default_branch
-    listed = workspace.git("ls-remote", remote, f"refs/heads/{branch}").split()
+    there = plain_git.tip_of_remote(workspace, branch, remote)
     commit = plain_git.tip_anywhere(workspace, branch, remote)
     assert commit
-    if listed[:1] != [commit]:
-        plain_git.push(git.Repo(workspace.root), remote, branch, commit, listed[0] if listed else None)
+    if there != commit:
+        plain_git.push(git.Repo(workspace.root), remote, branch, commit, there)
     return Published(github.propose(repository, draft, base), branch)
 
 

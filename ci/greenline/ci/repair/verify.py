@@ -100,6 +100,8 @@ def _test(bench: Bench, breakage: Breakage, candidate: Candidate, commit: str) -
         refused.append(f"tests: all pass, but pytest ended with code {next(run.code for run in runs if run.code)}")
     flags = [f"still red, for another reason: {test}" for test in still]
     passed = sum(outcome.state == "passed" for outcome in wide.outcomes.values())
+    if not passed and not refused:
+        flags.append("unverified: no test is left that it can affect")
     return Judged(candidate, tuple(refused), tuple(flags), passed, len(bad), unknown)
 
 
