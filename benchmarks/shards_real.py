@@ -64,8 +64,8 @@ class Place(NamedTuple):
 
 
 class Learnt(NamedTuple):
-    """``durations``: test → seconds, with what lies between two tests; ``startup``: seconds of a process that has nothing
-    to collect or to run; ``file_cost``: seconds to collect a file; ``wall``: of the whole suite."""
+    """``durations``: test → seconds, with what lies between two tests; ``startup``: seconds of a process that has
+    nothing to collect or to run; ``file_cost``: seconds to collect a file; ``wall``: of the whole suite."""
 
     durations: dict[str, float]
     startup: float
