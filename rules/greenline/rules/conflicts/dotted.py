@@ -30,7 +30,7 @@ def resolve_dotted(world: World, text: str, importer: str) -> Value:
 
 
 def in_configuration(world: World, path: str) -> list[tuple[int, int, str]]:
-    """Dotted names in a configuration file that lead nowhere: line, column and text of each."""
+    """Dotted names in a configuration file that lead nowhere: line, column and spelling of each."""
     if not path.endswith(CONFIGURATION):
         return []
     data = world.tree.read(path) or b""
@@ -39,5 +39,5 @@ def in_configuration(world: World, path: str) -> list[tuple[int, int, str]]:
         for match in DOTTED.finditer(line):
             text = match[0].replace(":", ".")
             if resolve_dotted(world, text, path).kind == "missing":
-                found.append((number, match.start(), text))
+                found.append((number, match.start(), match[0]))
     return found

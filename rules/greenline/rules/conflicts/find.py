@@ -7,6 +7,7 @@ then looked up in the base, and what became of it names the breakage class and t
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -114,10 +115,11 @@ def _new_in_configuration(merge: Merge, path: str) -> list[Problem]:
         return []
     known = [{text for _, _, text in in_configuration(world, path)} for world in merge.before(path)]
     return [
-        Problem("string", path, line, column, "", text, ("", text), ("named",))
+        Problem("string", path, line, column, "", dotted, ("", dotted), ("named",), ast.Constant(text))
         for line, column, text in found
+        for dotted in [text.replace(":", ".")]
         if not any(text in each for each in known)
-        and any(_leads_somewhere(world, path, text) for world in merge.before(path))
+        and any(_leads_somewhere(world, path, dotted) for world in merge.before(path))
     ]
 
 

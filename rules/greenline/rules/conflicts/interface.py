@@ -99,23 +99,20 @@ def _seen(binding: Binding) -> str:
     return f"{binding.kind} {binding.module} {binding.name}"
 
 
-_STAND_IN = re.compile(r"class\s+(\w+)|\bas\s+(\w+)|^\s*(\w+)\s*(?::[^=]*)?=")
+_WORD = "[A-Za-z_0-9]+"
+_LINES = rf"^ *class +{_WORD}\(.|^ *(from|import) .* as |^ +{_WORD} as {_WORD},?$|^{_WORD} = [A-Za-z_0-9.]+$"
+"""Lines that git looks for: no names in it, as git is slow with long lists of them."""
+_STAND_IN = re.compile(r"class\s+(\w+)\((.*)|(\w+) as (\w+)|^(\w+) = ([\w.]+)$")
 
 
 def _stand_ins(merge: Merge, words: set[str]) -> set[str]:
     """Names of classes that derive from one of these, of imports under another name, and plain aliases."""
-    plain = sorted(word for word in words if word.isidentifier() and word.isascii() and len(word) > 1)
-    if not plain:
-        return set()
-    names = "|".join(plain)
-    word = "[A-Za-z_0-9]+"
-    derives, renames = rf"class +{word}\(.*\b({names})\b", rf"\b({names}) +as +{word}"
-    pattern = rf"{derives}|{renames}|^{word} *= *({word}\.)*({names})$"
     found = set()
     for world in (merge.ours, merge.theirs) if merge.unknown else (merge.merged,):
-        for line in world.tree.grep_lines(pattern):
-            for match in _STAND_IN.finditer(line):
-                found.add(next(filter(None, match.groups()), ""))
+        for line in world.tree.grep_lines(_LINES):
+            for derived, bases, old, new, alias, target in _STAND_IN.findall(line):
+                if not words.isdisjoint(re.findall(r"\w+", bases or old or target)):
+                    found.add(derived or new or alias)
     return found - {""}
 
 

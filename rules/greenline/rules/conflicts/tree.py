@@ -31,6 +31,7 @@ class Blobs:
         self._process = workspace.start("cat-file", "--batch", stdin=True)
         self._known: dict[str, bytes | None] = {}
         self._modules: dict[tuple[str, str], Module | None] = {}
+        self._lines: dict[tuple[str, str], list[str]] = {}
 
     def __enter__(self) -> Blobs:
         return self
@@ -65,10 +66,13 @@ class Blobs:
 
     def grep_lines(self, tree: str, pattern: str) -> list[str]:
         """The lines of the Python files of a tree, or of the work tree, that match an extended expression."""
+        if (tree, pattern) in self._lines:
+            return self._lines[tree, pattern]
         where = ("--untracked",) if tree == WORK else ()
         names = () if tree == WORK else (tree,)
         found = self._workspace.git("grep", "-hE", *where, "-e", pattern, *names, "--", "*.py", ok=(0, 1))
-        return found.splitlines()
+        self._lines[tree, pattern] = found.splitlines()
+        return self._lines[tree, pattern]
 
     def module(self, path: str, oid: str) -> Module | None:
         """The module that a blob is at this path; None for one that is missing or that Python cannot read."""
