@@ -159,7 +159,8 @@ def compare_project(program: Path, name: str, url: str, commit: str, mutants: in
 
 def mutate(package: Path, root: str, random: Random) -> None:
     """Add imports of three random modules to three random modules."""
-    modules = sorted(path for path in package.rglob("*.py"))
+    found = [path.relative_to(package.parent).with_suffix("") for path in sorted(package.rglob("*.py"))]
+    modules = [package.parent / f"{path}.py" for path in found if all(part.isidentifier() for part in path.parts)]
     for path, other in zip(random.sample(modules, 3), random.sample(modules, 3), strict=True):
         name = ".".join(other.relative_to(package.parent).with_suffix("").parts).removesuffix(".__init__")
         path.write_text(path.read_text("utf-8") + f"\n\nimport {name}\n", "utf-8")

@@ -85,7 +85,8 @@ def measure(folder: Path, package: str, each: int) -> Counter[str]:
         except Exception as error:
             count[f"rope: {type(error).__name__}"] += 1
             continue
-        if not ours or not works(folder, package, ours, f"import {target.module}\n", target, call=False):
+        whole = "".join(f"import {module_of(path)}\n" for path in sorted(ours)) if ours else "rope has changed nothing"
+        if not works(folder, package, ours, whole, target, call=False):
             count["rope gets it wrong"] += 1
             continue
         count["refactorings"] += 1
@@ -100,7 +101,7 @@ def targets_in(folder: Path, package: str) -> Iterator[Target]:
     """Public definitions of a package, in order."""
     for path in sorted((folder / package).rglob("*.py")):
         relative = path.relative_to(folder).as_posix()
-        module = relative.removeprefix("src/").removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        module = module_of(relative)
         text = path.read_text()
         tree = ast.parse(text)
         names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
@@ -134,6 +135,10 @@ def targets_in(folder: Path, package: str) -> Iterator[Target]:
                 isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id.isupper()
             ):
                 yield Target("constant", *here, node.targets[0].id, offset(node.targets[0]), other=other)
+
+
+def module_of(path: str) -> str:
+    return path.removeprefix("src/").removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
 def refactor(project: Any, folder: Path, package: str, target: Target) -> dict[str, str]:

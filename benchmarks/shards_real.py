@@ -2,10 +2,11 @@
 
     make bench-shards-real [ARGS="werkzeug --shards 2,4 --rounds 3"]
 
-History: the whole suite runs as a plan of one shard, a few times; the medians of each test are the durations, and
-what a process takes before its first test is the pool's start-up time and the files' cost. Then for each number of
-shards the suite is planned, and its shards run one after the other, each as on a runner of its own. Actual makespan:
-the longest of them, from the start of `greenline shard run` to its end; the median of the rounds. `greenline shard
+History: the whole suite runs as a plan of one shard, a few times; the medians of each test, with what pytest takes
+between two tests, are the durations; what a process takes before its first test is the pool's start-up time and the
+files' cost. Then for each number of shards the suite is planned, and its shards run one after the other, each as on a
+runner of its own. Actual makespan: the longest of them, from the start of `greenline shard run` to its end; the median
+of the rounds. The machine must have nothing else to do. `greenline shard
 verify` must be green for every round. Last, a target between the whole and the longest plan: how often is it met?
 """
 
@@ -25,12 +26,17 @@ from statistics import median
 from typing import Any, NamedTuple
 
 import trees
-from recall import SUITES
+from recall import SUITES as MEASURED
+from recall import Suite
 
 from greenline.ci.execution.result_files import read
 from greenline.ci.sharding import plan_file
 from greenline.ci.sharding.plan_file import Plan
 
+SUITES = {
+    "werkzeug": MEASURED["werkzeug"],
+    "click": Suite("click==8.1.8", ("pytest==8.3.5",), "src", "tests"),
+}
 MOST = 1.10
 """Goal: actual ÷ predicted makespan."""
 PLUGIN = Path(__file__).parents[1] / "tools" / "pytest_greenline"
@@ -58,8 +64,8 @@ class Place(NamedTuple):
 
 
 class Learnt(NamedTuple):
-    """``durations``: test → seconds; ``startup``: seconds of a process that has nothing to collect or to run;
-    ``file_cost``: seconds to collect a file; ``wall``: of the whole suite."""
+    """``durations``: test → seconds, with what lies between two tests; ``startup``: seconds of a process that has nothing
+    to collect or to run; ``file_cost``: seconds to collect a file; ``wall``: of the whole suite."""
 
     durations: dict[str, float]
     startup: float
@@ -129,7 +135,7 @@ def learn(place: Place, rounds: int) -> Learnt:
     path = place.work / "whole.json"
     place.greenline("plan", "--tests", place.work / "files", "--shards", 1, "--output", path)
     seconds: defaultdict[str, list[float]] = defaultdict(list)
-    startups, costs, walls = [], [], []
+    startups, costs, betweens, walls = [], [], [], []
     for _ in range(rounds):
         results = place.work / "whole"
         shutil.rmtree(results, ignore_errors=True)
@@ -142,9 +148,10 @@ def learn(place: Place, rounds: int) -> Learnt:
         first = next(line["time"] for line in lines if line["event"] == "start")
         costs.append((first - session.time) / len(session.collected))
         startups.append(walls[-1] - (lines[-1]["time"] - session.time))
-    return Learnt(
-        {test: median(each) for test, each in seconds.items()}, median(startups), median(costs), median(walls)
-    )
+        idle = lines[-1]["time"] - first - sum(result.seconds for result in session.results)
+        betweens.append(idle / len(session.results))
+    durations = {test: median(each) + median(betweens) for test, each in seconds.items()}
+    return Learnt(durations, median(startups), median(costs), median(walls))
 
 
 def make_plan(place: Place, learnt: Learnt, *how: object) -> Plan:

@@ -173,3 +173,24 @@ def test_modes(small: Path) -> None:
     assert names(ask(small)) == ["test_a", "all"]
     only = ask(small, "evidence")
     assert names(only) == ["test_a"] and not only.complete
+
+
+def test_likely_failures_run_first(small: Path) -> None:
+    """b is what one test of test_z.py ran, a what all of the others did."""
+    write(
+        small,
+        {
+            "lib.py": {"return 2": "return 2\n\n\ndef c():\n    return 3"},
+            "test_a.py": "import pytest\nimport lib\n\n\n@pytest.mark.parametrize('n', range(9))\ndef test_n(n):\n"
+            "    assert lib.a()\n",
+            "test_z.py": "import lib\n\n\ndef test_c():\n    assert lib.c()\n",
+        },
+    )
+    git(small, "add", "--all")
+    git(small, "commit", "--quiet", "--message=more tests")
+    record(small)
+    write(small, {"lib.py": {**A, "return 3\n": "return 4\n"}})
+    command = [GREENLINE, "test", "--base", "HEAD", "--", "-v", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=small, env=environment(), capture_output=True, text=True, check=False)
+    ran = [line.partition("::")[0] for line in done.stdout.splitlines() if " PASSED" in line]
+    assert list(dict.fromkeys(ran)) == ["test_z.py", "test_a.py", "test_lib.py"]

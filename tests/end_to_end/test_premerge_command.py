@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,9 +12,10 @@ from typing import Any
 
 import jsonschema
 import pytest
+import yaml
 from conftest import Repository
 
-from greenline.tools.cli.main import run
+from greenline.tools.cli.main import COMMANDS, run
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "report.schema.json").read_text("utf-8"))
 DAY = "2030-01-01"
@@ -119,6 +122,7 @@ def test_two_imports_close_a_circle(shop: Repository, capsys: pytest.CaptureFixt
     assert sections["rules"]["findings"] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule_is_ours", [True, False])
 def test_a_new_lint_rule_meets_a_new_violation(
     shop: Repository, capsys: pytest.CaptureFixture[str], rule_is_ours: bool
@@ -176,6 +180,7 @@ def test_an_edge_that_costs_too_much(shop: Repository, capsys: pytest.CaptureFix
     assert edge["tests_per_change"] == pytest.approx(18 / len([*FILES, *files, "hub", "heavy"][1:]), abs=0.3)
 
 
+@pytest.mark.slow
 def test_a_fork_in_a_shallow_clone_is_told_what_to_fetch(
     shop: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,6 +199,7 @@ def test_a_fork_in_a_shallow_clone_is_told_what_to_fetch(
     monkeypatch.setenv("GITHUB_REF", "refs/pull/1/merge")
     report, sections = asked(capsys)
     assert not report["complete"]
+    asked(capsys, "--strict", code=3)
     assert not sections["conflicts"]["complete"] and not sections["tests"]["complete"]
     (note,) = sections["conflicts"]["notes"]
     fetch = note[note.index("git fetch") :]
@@ -203,6 +209,7 @@ def test_a_fork_in_a_shallow_clone_is_told_what_to_fetch(
     assert sections["conflicts"]["data"]["ours"] == head
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("squash", [True, False])
 def test_a_merge_queue(
     shop: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, squash: bool
@@ -225,6 +232,7 @@ def test_a_merge_queue(
     assert rules_of(sections["conflicts"]) == ([] if squash else ["conflict/deleted"])
 
 
+@pytest.mark.slow
 def test_a_plan_for_a_ci_system(shop: Repository, capsys: pytest.CaptureFixture[str]) -> None:
     shop.write({"shop/web.py": "TOTAL = 3\n"})
     assert run(["premerge", "--base", "HEAD", "--target", "10m", "--emit", "gitlab", "--today", DAY]) == 0
@@ -234,6 +242,7 @@ def test_a_plan_for_a_ci_system(shop: Repository, capsys: pytest.CaptureFixture[
     assert json.loads((shop.root / "greenline-plan.json").read_text())["version"] == 1
 
 
+@pytest.mark.slow
 def test_all_formats_at_once(shop: Repository, capsys: pytest.CaptureFixture[str]) -> None:
     shop.write({"shop/new.py": "import os\n"})
     files = {name: f"out.{name}" for name in ("json", "sarif", "github", "junit", "markdown", "text")}
@@ -270,6 +279,14 @@ def test_a_section_that_fails_is_told(
     assert "ruff" in sections["lint"]["notes"][0]
 
 
+def test_odd_file_names(shop: Repository, capsys: pytest.CaptureFixture[str]) -> None:
+    shop.write({"shop/a b,c:d%.py": "import os\n"})
+    (Path(os.fsdecode(os.fsencode(shop.root / "shop") + b"/caf\xe9.py"))).write_text("import os\n")
+    report, sections = asked(capsys, "--base", "HEAD", code=1)
+    assert [each["path"] for each in sections["lint"]["findings"]] == ["shop/a b,c:d%.py"]
+    assert not report["complete"] and "caf" in sections["lint"]["notes"][0]
+
+
 def test_the_users_index_and_work_tree_stay_as_they_are(shop: Repository, capsys: pytest.CaptureFixture[str]) -> None:
     merged(shop, {"shop/a.py": "x = 1\n"}, {"shop/b.py": ""})
     shop.write({"shop/a.py": "x = 2\n", "shop/c.py": "y = 1\n"})
@@ -280,11 +297,112 @@ def test_the_users_index_and_work_tree_stay_as_they_are(shop: Repository, capsys
     assert before == (shop.git("status", "--porcelain"), shop.git("for-each-ref"), shop.git("diff", "--cached"))
 
 
-def test_our_own_rules_hold() -> None:
-    root = Path(__file__).parents[2]
-    command = [sys.executable, "-m", "greenline.tools.cli.main"]
-    program = Path(sys.executable).with_name("greenline")
+ROOT = Path(__file__).parents[2]
+
+
+def test_our_own_rules_hold(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert run(["check"]) == 0, capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("depgraph/greenline/depgraph/graph.py", "from greenline.rules import lint"),
+        ("depgraph/greenline/depgraph/graph.py", "def f():\n    import greenline.tools.cli.main"),
+        ("depgraph/greenline/depgraph/graph.py", "from ..tools.cli import main"),
+        ("rules/greenline/rules/lint.py", "from greenline.ci.affected import affected"),
+        ("ci/greenline/ci/affected.py", "from greenline.tools.cli import main"),
+        ("tools/pytest_greenline/pytest_greenline/ask.py", "import click"),
+        ("tools/pytest_greenline/pytest_greenline/ask.py", "from greenline.depgraph import graph"),
+    ],
+)
+def test_our_own_rules_see_a_wrong_import(
+    repository: Repository, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, path: str, source: str
+) -> None:
+    files = {"greenline.yaml": (ROOT / "greenline.yaml").read_text("utf-8")}
+    files["pyproject.toml"] = (ROOT / "pyproject.toml").read_text("utf-8")
+    files["tools/pytest_greenline/pyproject.toml"] = "[project]\nname = 'pytest-greenline'\n"
+    files["tools/pytest_greenline/pytest_greenline/__init__.py"] = ""
+    for room in ("depgraph/graph", "depgraph/x", "rules/lint", "ci/affected", "tools/cli/main"):
+        files[f"{room.partition('/')[0]}/greenline/{room}.py"] = ""
+    repository.commit({**files, path: source})
+    monkeypatch.chdir(repository.root)
+    assert run(["check", "--format", "json"]) == 1
+    told = json.loads(capsys.readouterr().out)["sections"][0]["findings"]
+    assert {finding["path"] for finding in told if finding["rule"] != "rules/no-module"} == {path}
+
+
+# -- the recipes of docs/ci.md -------------------------------------------------------------------------------
+
+DOCS = (ROOT / "docs" / "ci.md").read_text("utf-8").partition("## Before a merge")[2].partition("\n## ")[0]
+
+
+def recipes() -> dict[str, str]:
+    """CI system → the shell of its recipe, as the system would give it to a shell."""
+    blocks = [yaml.load(each, yaml.BaseLoader) for each in re.findall(r"```yaml\n(.*?)```", DOCS, re.DOTALL)]
+    hub, lab, kite = blocks
+    steps = [step["run"] for step in hub["jobs"]["premerge"]["steps"] if "greenline premerge" in step.get("run", "")]
+    return {
+        "github": "\n".join(steps),
+        "gitlab": "\n".join(lab["premerge"]["script"]),
+        "buildkite": "\n".join(step["command"] for step in kite["steps"]).replace("$$", "$"),
+    }
+
+
+def environments(shop: Repository, event: Path) -> dict[str, dict[str, str]]:
+    base, head = (shop.git("rev-parse", ref).strip() for ref in ("main", "feature"))
+    event.write_text(json.dumps({"pull_request": {"base": {"sha": base}, "head": {"sha": head}}}))
+    start = shop.git("merge-base", "main", "feature").strip()
+    return {
+        "github": {
+            "GITHUB_ACTIONS": "true",
+            "GITHUB_EVENT_NAME": "pull_request",
+            "GITHUB_EVENT_PATH": str(event),
+            "GITHUB_STEP_SUMMARY": str(event.with_name("summary.md")),
+        },
+        "gitlab": {
+            "GITLAB_CI": "true",
+            "CI_MERGE_REQUEST_DIFF_BASE_SHA": start,
+            "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main",
+        },
+        "buildkite": {
+            "BUILDKITE": "true",
+            "BUILDKITE_PULL_REQUEST": "7",
+            "BUILDKITE_PULL_REQUEST_BASE_BRANCH": "main",
+        },
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("system", ["github", "gitlab", "buildkite"])
+def test_a_recipe_finds_the_conflict(shop: Repository, tmp_path: Path, system: str) -> None:
+    using = {"tests/test_tax.py": "from shop.core import tax\n\nassert tax\n"}
+    merged(shop, using, {"shop/core.py": "def price():\n    return 1\n"})
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "-q", "--branch=feature", shop.root.as_uri(), str(clone)], check=True)
+    program = Path(sys.executable).parent
+    environment = {**os.environ, "PATH": f"{program}{os.pathsep}{os.environ['PATH']}"}
+    environment |= environments(shop, tmp_path / "event.json")[system]
     done = subprocess.run(
-        [str(program), "check"] if program.exists() else command, cwd=root, capture_output=True, text=True, check=False
+        ["bash", "-euo", "pipefail", "-c", recipes()[system]],
+        cwd=clone,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "conflict/deleted" in done.stdout
+    written = {"github": "premerge.sarif", "gitlab": "premerge.xml", "buildkite": "premerge.md"}[system]
+    assert "conflict" in (clone / written).read_text("utf-8")
+    if system == "github":
+        assert "conflict" in (tmp_path / "summary.md").read_text("utf-8")
+
+
+def test_the_hooks_are_commands_that_exist() -> None:
+    hooks = yaml.load((ROOT / ".pre-commit-hooks.yaml").read_text("utf-8"), yaml.BaseLoader)
+    assert {"greenline-check", "greenline-premerge"} <= {hook["id"] for hook in hooks}
+    for hook in hooks:
+        program, command, *rest = hook["entry"].split()
+        assert (program, rest) == ("greenline", []) and command in COMMANDS

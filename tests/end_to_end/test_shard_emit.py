@@ -137,6 +137,37 @@ def commands(system: str, text: str, repository: Repository, volume: Path) -> It
                 yield shell, {"JOB_COMPLETION_INDEX": str(index)}
 
 
+def test_the_workflow_from_the_change_to_the_gate(repository: Repository) -> None:
+    """The plan job's own commands, with the real planner: what a change affects is planned, run and proven."""
+    repository.commit(
+        {
+            "lib/__init__.py": "",
+            "lib/one.py": "VALUE = 1\n",
+            "lib/two.py": "VALUE = 2\n",
+            "greenline.yaml": "sharding: {pools: [{name: cpu}], target: 10m}\n",
+            "pytest.ini": "[pytest]\npythonpath = .\n",
+            A: "from lib.one import VALUE\ndef test_one(): pass\ndef test_two(): pass\n",
+            B: "import lib.two\nraise RuntimeError('it is not affected')\n",
+        }
+    )
+    repository.git("checkout", "--quiet", "-b", "topic")
+    repository.commit({"lib/one.py": "VALUE = 3\n"})
+    jobs = yaml.safe_load(emit(repository.root, "github", "--workflow"))["jobs"]
+    output = repository.root / "output"
+    environment = {
+        "PATH": os.pathsep.join([str(GREENLINE.parent), os.environ["PATH"]]),
+        "VIRTUAL_ENV": str(guest().parents[1]),
+        "GITHUB_OUTPUT": str(output),
+    }
+    for job in ("plan", "shard", "greenline"):
+        for step in (step for step in jobs[job]["steps"] if "greenline" in step.get("run", "")):
+            command = step["run"].replace("${{ matrix.index }}", "0")
+            done = call(repository.root, "bash", "-ec", command, **{"GITHUB_ENV": os.devnull, **environment})
+            assert done.code == 0, f"{command}\n{done.out}\n{done.err}"
+    assert '"index":0' in output.read_text() and "any=true" in output.read_text()
+    assert "2 accepted results (2 passed); 1 shards" in done.err
+
+
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_its_commands_run_every_test_once(planned: Repository, tmp_path: Path, system: str) -> None:
     volume = tmp_path / "volume"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from calls import Call
 from conftest import Repository
+from guests import CURRENT, guest
 from plans import plan_of, save, shard
 
 from greenline.ci.sharding.plan_file import PlannedAtom, Pool
@@ -220,7 +221,8 @@ def test_alone_too(): see("alone_too")
 
 
 @pytest.mark.slow
-def test_session_fixtures_live_as_long_as_a_worker_and_others_as_their_scope(here: Here) -> None:
+@pytest.mark.parametrize("version", ["pytest==7.4.4", "pytest==8.3.5", "pytest"])
+def test_session_fixtures_live_as_long_as_a_worker_and_others_as_their_scope(here: Here, version: str) -> None:
     text = """
 import pytest
 def say(text):
@@ -237,7 +239,8 @@ def test_b(): say("b")
 def test_c(): say("c")
 """
     here.plan(text, [atom("test_x.py::test_a", "test_x.py::test_b"), atom("test_x.py::test_c")])
-    assert here.run("--slots", 1).code == 0
+    environment = guest(CURRENT, version).parents[1]
+    assert here.run("--slots", 1, VIRTUAL_ENV=str(environment)).code == 0
     assert here.said("said") == [
         "session up", "module up", "a", "b", "module down", "module up", "c", "module down", "session down",
     ]  # fmt: skip

@@ -114,6 +114,15 @@ def test_files_and_functions_stand_for_their_known_tests(greenline: Say, folder:
     assert any("no duration" in warning for warning in plan["warnings"])
 
 
+def test_durations_of_several_files(greenline: Say, folder: Path) -> None:
+    (folder / "more.json").write_text('{"new.py::t": 30}', encoding="utf-8")
+    (folder / "all.txt").write_text("\n".join([*DURATIONS, "new.py::t"]), encoding="utf-8")
+    arguments = ("shard", "plan", "--tests", "all.txt", "--shards", 2, "--format", "json", "--durations", "d.json")
+    one = planned(greenline(folder, *arguments, "--durations", "more.json"))
+    assert one == planned(greenline(folder, *arguments, "more.json"))
+    assert one["makespan"] == 35.5
+
+
 def test_nothing_to_run_is_an_empty_plan(greenline: Say, folder: Path) -> None:
     (folder / "none.txt").write_text("\n", encoding="utf-8")
     done = greenline(
@@ -273,6 +282,20 @@ def test_history_merges_shards_and_tells_flaky_from_failed(greenline: Say, repos
     assert json.loads(greenline(repository.root, "history", "export").out) == {"test_a.py::test_x": 1.75}
     plan = planned(greenline(repository.root, "shard", "plan", "--shards", 1, "--format", "json"))
     assert plan["shards"][0]["tests"][0] in ("test_a.py::test_x", "test_a.py")
+
+
+def test_measured_waits_are_planned_with(greenline: Say, repository: Repository) -> None:
+    repository.commit({"greenline.yaml": "sharding:\n  pools:\n  - name: cpu\n", "tests.txt": "a.py::t\n"})
+    lines = [
+        {"event": "session", "runner": "cpu", "queue": 20, "startup": 12.5, "commit": "abc"},
+        {"event": "test", "id": "a.py::t", "when": "call", "outcome": "passed", "seconds": 3},
+    ]
+    (repository.root / "r.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    assert greenline(repository.root, "history", "import", "r.jsonl").code == 0
+    done = greenline(repository.root, "shard", "plan", "--tests", "tests.txt", "--shards", 1, "--format", "json")
+    plan = planned(done)
+    assert (plan["makespan"], plan["shards"][0]["seconds"]) == (35.5, 3)
+    assert (plan["pools"][0]["queue"], plan["pools"][0]["startup"]) == (20, 12.5)
 
 
 def test_the_picture_and_the_table(greenline: Say, folder: Path) -> None:

@@ -142,6 +142,11 @@ def test_an_empty_plan_runs_nothing_and_is_green(repository: Repository, tmp_pat
     plan = save(plan_of([]), tmp_path / "plan.json")
     assert shard(repository.root, "run", "--plan", plan, "--index", 0).code == 0
     assert shard(repository.root, "verify", "--plan", plan).code == 0
+    plan = save(plan_of([[f"{B}::test_b"]]), tmp_path / "plan.json")
+    assert shard(repository.root, "verify", "--plan", plan).code == 2  # no results are there
+    assert shard(repository.root, "run", "--plan", plan, "--index", 0).code == 0
+    assert shard(repository.root, "verify", "--plan", plan).code == 0
+    assert repository.git("status", "--porcelain") == ""
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from typing import Any
 import networkx
 import pytest
 from conftest import Repository
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenline.depgraph import workspace
@@ -209,6 +209,7 @@ def layers(*rows: Sequence[str], independent: bool = True) -> Layers:
 
 
 @given(graphs())
+@settings(max_examples=50)
 def test_verdicts_are_those_of_plain_reachability(imports: Imports) -> None:
     graph, sets = digraph(imports), ModuleSets(imports)
     pairs = [("p.a", "p.b"), ("p.b", "p.a"), ("p.b", "p.c"), ("p.c", "p.b"), ("p.a", "p.c"), ("p.c", "p.a")]
@@ -228,6 +229,7 @@ def test_verdicts_are_those_of_plain_reachability(imports: Imports) -> None:
 
 
 @given(graphs())
+@settings(max_examples=50)
 def test_without_what_is_told_nothing_is_broken(imports: Imports) -> None:
     sets = ModuleSets(imports)
     for contract in (
@@ -243,6 +245,7 @@ def test_without_what_is_told_nothing_is_broken(imports: Imports) -> None:
 
 
 @given(graphs())
+@settings(max_examples=50)
 def test_a_circle_is_told_if_and_only_if_there_is_one(imports: Imports) -> None:
     graph = digraph(imports).subgraph([name for name in NAMES if name.startswith("p.")])
     found = violations(imports, ModuleSets(imports), Acyclic("x", ("p",), False, 10, (), START), ())

@@ -179,6 +179,18 @@ def test_records_of_uncommitted_content_hold_against_it(here: Repository) -> Non
     assert selected(here.root) == ["test_b"]
 
 
+def test_a_broken_store_leaves_the_answer_to_imports(here: Repository) -> None:
+    take_in(here.root, lines(here.root))
+    store = here.root / ".greenline" / "store"
+    for path in store.glob("greenline.db*"):
+        path.unlink()
+    (store / "greenline.db").write_bytes(b"SQLite format 3\0" + b"x" * 5000)
+    here.write({"lib.py": FILES["lib.py"].replace("return 1", "return 3")})
+    answer = affected(str(here.root), Request(base="HEAD"))
+    assert [test.path for test in answer.tests] == ["test_lib.py"] and answer.share is None
+    assert "evidence cannot be read and imports decide" in answer.warnings[0]
+
+
 def test_compaction_changes_no_answer(here: Repository) -> None:
     for extra in ("a", "b", "test_a", "test_b"):
         take_in(here.root, lines(here.root, {"test_a": ["test_a", "a", extra], "test_b": TESTS["test_b"]}))

@@ -106,7 +106,7 @@ def check(plan: Plan, units: Sequence[Unit]) -> None:
     assert [shard.tests for shard in again.shards] == [shard.tests for shard in plan.shards]
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(FILES, st.integers(1, 6), st.sampled_from([0.0, 2.0]))
 def test_a_plan_for_equal_runners_holds_every_test_once(files: list[list[float]], shards: int, cost: float) -> None:
     units = units_of(files)
@@ -116,7 +116,7 @@ def test_a_plan_for_equal_runners_holds_every_test_once(files: list[list[float]]
     assert plan == make_plan(units, Wanted(shards), (CPU,), cost)
 
 
-@settings(max_examples=25, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=12, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(mixed_units(), st.integers(3, 6))
 def test_a_plan_for_mixed_runners_keeps_to_what_they_have(units: list[Unit], shards: int) -> None:
     try:
@@ -128,7 +128,7 @@ def test_a_plan_for_mixed_runners_keeps_to_what_they_have(units: list[Unit], sha
     assert plan == make_plan(units, Wanted(shards), POOLS)
 
 
-@settings(max_examples=25, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=12, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(mixed_units(), st.sampled_from([30.0, 120.0, 400.0]))
 def test_a_target_is_met_or_said_to_be_out_of_reach(units: list[Unit], target: float) -> None:
     try:
@@ -162,7 +162,7 @@ SMALL = st.lists(st.lists(st.integers(0, 20).map(float), min_size=1, max_size=3)
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(SMALL, st.integers(1, 3), st.sampled_from([0.0, 3.0]))
 def test_small_instances_are_solved_exactly(files: list[list[float]], runners: int, cost: float) -> None:
     best = optimum(files, runners, cost)
@@ -170,7 +170,7 @@ def test_small_instances_are_solved_exactly(files: list[list[float]], runners: i
     assert pack.bound(files, runners, cost) <= best + EPSILON
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(SMALL, st.integers(5, 40).map(float), st.sampled_from([0.0, 3.0]))
 def test_the_fewest_runners_are_found_on_small_instances(files: list[list[float]], end: float, cost: float) -> None:
     found = pack.fewest(files, end, cost)
@@ -269,7 +269,7 @@ def test_of_a_file_on_two_pools_new_tests_go_where_gpus_are() -> None:
     assert owns == {"cpu": ("f.py::cpu",), "gpu-a": ("f.py", "f.py::gpu")}
 
 
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(st.data())
 def test_a_plan_stays_close_to_the_one_before(data: st.DataObject) -> None:
     files = data.draw(st.lists(st.lists(st.floats(0.5, 5.0), min_size=3, max_size=8), min_size=10, max_size=15))

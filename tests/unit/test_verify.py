@@ -241,7 +241,7 @@ def test_a_new_test_must_run_with_its_owner(streams: Streams) -> None:
 
 
 def test_an_id_that_stands_for_several(tmp_path: Path) -> None:
-    streams = Streams(tmp_path, plan_of([f"{A}::test_p", B]))
+    streams = Streams(tmp_path, plan_of([f"{A}::test_p", B], owns=[[A, B]]))
     streams.session(0, {f"{A}::test_p[1]": "passed", f"{A}::test_p[2]": "passed", f"{B}::test_x": "passed"})
     assert (streams.kinds(), streams.verdict().counts) == ([], {"passed": 3})
 

@@ -165,7 +165,8 @@ def answer_of(
         def static(reasons: bool) -> Selection:
             return select(opened, config, reasons)
 
-        selection, share = sharpen(opened, config, static, request.reasons, request.mode == "evidence", environment)
+        only = request.mode == "evidence"
+        selection, share = sharpen(opened, config, static, request.reasons, only, environment)
     else:
         selection = select(opened, config, request.reasons)
     if request.mode == "evidence" and share is None:

@@ -7,6 +7,7 @@ complete, and never silently empty.
 from __future__ import annotations
 
 import datetime
+import functools
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,6 +17,7 @@ from greenline.ci.environment import Base, find_base
 from greenline.ci.sides import Sides, Untold, sides_of
 from greenline.depgraph.config import FILE, Config, build, parse
 from greenline.depgraph.errors import ConfigError, Corrupted, GreenlineError
+from greenline.depgraph.imports import Imports, read_imports
 from greenline.depgraph.index import Opened, Progress, open_change
 from greenline.depgraph.parallel import aside
 from greenline.depgraph.workspace import ABSENT, Workspace
@@ -45,7 +47,8 @@ class Premerge(NamedTuple):
 
 
 class Situation(NamedTuple):
-    """What all sections look at. ``opened``: from the base, or without one from HEAD, to the work tree."""
+    """What all sections look at. ``opened``: from the base, or without one from HEAD, to the work tree; ``imports``:
+    those of the work tree, read when they are first asked for."""
 
     workspace: Workspace
     config: Config
@@ -54,6 +57,7 @@ class Situation(NamedTuple):
     opened: Opened
     sides: Sides | Untold
     asked: Asked
+    imports: Callable[[], Imports]
 
 
 def premerge(
@@ -68,7 +72,9 @@ def premerge(
     rules = read(config)
     base = find_base(workspace, config.base, asked.base, environment=environment)
     opened = change.opened or open_change(workspace, config, change.base or "HEAD", None, progress)
-    situation = Situation(workspace, config, rules, base, opened, sides_of(workspace, base, environment), asked)
+    sides = sides_of(workspace, base, environment)
+    imports = functools.cache(lambda: read_imports(opened))
+    situation = Situation(workspace, config, rules, base, opened, sides, asked, imports)
     names = aside(lambda: _guarded("conflicts", _meeting_names, situation))  # half of all the work
     answer = affected.answer_of_change(change, affected.Request(asked.base))
     plan = None
@@ -117,7 +123,7 @@ def _rules(situation: Situation) -> Section:
     opened, rules = situation.opened, situation.rules
     entries = baseline.parse(opened.read_head(baseline.FILE))
     whole = situation.base.commit is None or any(state.path == FILE for state in opened.changes)
-    found = check(opened, rules, entries, situation.asked.today, new_only=not whole)
+    found = check(opened, rules, entries, situation.asked.today, not whole, situation.imports())
     notes = list(opened.warnings)
     if situation.base.commit:
         old = baseline.parse(opened.contents.get(baseline.FILE, f"{situation.base.commit}:{baseline.FILE}"))
@@ -143,11 +149,8 @@ def _budget(situation: Situation) -> Section:
     bill = budgets.bill(opened, durations)
     if not bill.total:
         return Section("budget", (), "no import edge comes or goes")
-    from greenline.depgraph.imports import read_imports
-
     over = budgets.over(bill, budget)
-    imports = read_imports(opened) if over else None
-    found = [budgets.finding_of(cost, bill, opened, imports) for cost in over] if imports else []
+    found = [budgets.finding_of(cost, bill, opened, situation.imports()) for cost in over]
     sifted = _sift(situation, found)
     summary = (
         f"{_count(len(bill.added), 'import edge')} more, {len(bill.removed)} fewer; "
@@ -199,7 +202,9 @@ def _lint(situation: Situation) -> Section:
     sifted = _sift(situation, found)
     what = " and ".join(name for name, on in (("ruff check", wanted.check), ("ruff format", wanted.format)) if on)
     summary = f"{what} of {_count(len(here), 'changed file')}, {_findings(sifted.findings)}"
-    return Section("lint", tuple(sifted.findings), summary, True, (), len(sifted.suppressed))
+    odd = [path for path in here if not linting.can_be_named(path)]
+    notes = (f"ruff cannot be told of {odd[0]!a}: rename it",) if odd else ()
+    return Section("lint", tuple(sifted.findings), summary, not odd, notes, len(sifted.suppressed))
 
 
 # -- conflicts -----------------------------------------------------------------------------------------------
@@ -283,7 +288,8 @@ class _Merged:
             return []
         opened = open_change(self._workspace, self._situation.config, old, new)
         entries = baseline.parse(opened.read_head(baseline.FILE))
-        found = check(opened, rules, entries, self._situation.asked.today, new_only=True).findings
+        day, like = self._situation.asked.today, self._situation.imports()
+        found = check(opened, rules, entries, day, new_only=True, like=like).findings
         return [each for each in found if not each.warning]
 
     def lint(self) -> list[Finding]:

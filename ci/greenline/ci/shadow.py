@@ -8,6 +8,7 @@ import random
 from collections.abc import Mapping, Sequence
 
 from greenline.ci.affected import Answer, Test
+from greenline.ci.evidence.forms import DESELECTED
 from greenline.ci.evidence.reading import load
 from greenline.ci.evidence.records import Recorded, read
 from greenline.ci.evidence.rule import is_named
@@ -21,12 +22,13 @@ BAD = ("failed", "error", "timeout", "crashed")
 def known_tests(
     workspace: Workspace, config: Config, environment: Mapping[str, str] = os.environ
 ) -> dict[str, tuple[str, float]]:
-    """Every test that the store knows: its last outcome and seconds. Raises NoStore."""
+    """Every test that the store saw run: its last outcome and seconds. Raises NoStore."""
     return {
         f"{path}::{name}": (entry.outcome, entry.seconds)
         for evidence in load(workspace, config, environment)
         for path in evidence.files
         for name, entry in evidence.entries(path).items()
+        if entry.outcome != DESELECTED
     }
 
 

@@ -72,7 +72,7 @@ def bill(opened: Opened, durations: Mapping[str, float]) -> Bill:
     added = []
     units = [(node, unit) for node, targets in sorted(edges.added.items()) for unit in _units(paths, targets)]
     for (node, unit), (hit, pairs, seconds) in zip(
-        units, _costs(edges.kept, units, tests, weights, changes), strict=True
+        units, costs(edges.kept, units, tests, weights, changes), strict=True
     ):
         names = tuple(paths[each] for each in unit)
         added.append(Cost(paths[node], names, hit, pairs / len(changes), seconds / len(changes)))
@@ -123,7 +123,7 @@ def _units(paths: Sequence[str], targets: Collection[int]) -> list[tuple[int, ..
     return [(*way, node) for node, way in ways.items() if node not in inner]
 
 
-def _costs(
+def costs(
     kept: Sequence[Collection[int]],
     units: Sequence[tuple[int, tuple[int, ...]]],
     tests: Sequence[int],

@@ -38,10 +38,20 @@ class Checked(NamedTuple):
 
 
 def check(
-    opened: Opened, rules: Rules, baseline: Collection[Entry], today: datetime.date, new_only: bool = False
+    opened: Opened,
+    rules: Rules,
+    baseline: Collection[Entry],
+    today: datetime.date,
+    new_only: bool = False,
+    imports: Imports | None = None,
+    like: Imports | None = None,
 ) -> Checked:
-    """Check the head of a change. ``new_only``: leave out what breaks the same rules at its base."""
-    state = State(read_imports(opened), rules.ignores, today)
+    """Check the head of a change.
+
+    ``new_only``: leave out what breaks the same rules at its base; ``imports``: those of the head, if they are
+    known; ``like``: else those of another state, to take over what is the same.
+    """
+    state = State(imports or read_imports(opened, like=like), rules.ignores, today)
 
     @functools.cache
     def before() -> State:

@@ -67,8 +67,8 @@ def _formats(workspace: Workspace, paths: Collection[str], read: Read) -> bool:
 
 
 def lint(root: str, paths: Iterable[str], wanted: Which) -> list[Finding]:
-    """What ruff says of these files below a folder. Raises RuffError."""
-    files = sorted(path for path in paths if path.endswith(ENDINGS))
+    """What ruff says of these files below a folder, but for those that it cannot be told. Raises RuffError."""
+    files = sorted(path for path in paths if path.endswith(ENDINGS) and can_be_named(path))
     found: list[Finding] = []
     if files and wanted.check:
         out = _ruff(root, ["check", "--output-format=json", "--no-fix", "--exit-zero"], files)
@@ -81,6 +81,11 @@ def lint(root: str, paths: Iterable[str], wanted: Which) -> list[Finding]:
             message = "ruff format would change this file"
             found.append(Finding(f"lint/{FORMAT}", Place(path), message, FORMAT, hint))
     return sorted(found, key=lambda finding: (finding.place, finding.rule, finding.subject))
+
+
+def can_be_named(path: str) -> bool:
+    """Whether a list of files, which is text with a path a line, can hold this path."""
+    return path.isprintable()
 
 
 def _unformatted(root: str, files: list[str]) -> list[str]:

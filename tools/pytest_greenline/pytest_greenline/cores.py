@@ -35,71 +35,104 @@ _NEW: dict[str, int] = {}
 
 
 class Monitoring:
-    """`sys.monitoring`: an event is switched off where it was seen, so that loops cost nothing.
+    """`sys.monitoring`, with two tool ids. Coverage.py takes ids from 1 up, debuggers 0, profilers 2.
 
-    Coverage.py takes tool ids from 1 up, debuggers 0, profilers 2: ours come from the other end.
+    The first id meets each code object once. What is not ours is never looked at again: to re-arm everything for
+    each test (`restart_events`) made a suite of small tests 1.6 times as slow. Code of ours then belongs to the
+    second id. An event that comes often is switched off, so that loops cost little, and armed again for the next owner.
     """
 
     IDS = (4, 3)
+    OFTEN = 30
+    """Calls for one owner after which an event is switched off: arming it again costs as much as some of them."""
 
     def __init__(self, ran: Ran, seen: Seen) -> None:
         self._ran = ran
         self._seen = seen
-        self._id: int | None = None
-        self.restart: Callable[[], object] = monitoring.restart_events
+        self._ids: tuple[int, ...] = ()
+        self._often: list[CodeType] = []  # only until the next owner: code that exec made must not be kept alive
+        self._hits: dict[int, int] = {}
 
     def start(self) -> str | None:
         """Begin; gives the reason where that cannot be."""
-        for number in self.IDS:
-            if monitoring.get_tool(number) is None:
-                monitoring.use_tool_id(number, "greenline")
-                self._id = number
-                break
-        else:
-            names = " and ".join(str(monitoring.get_tool(number)) for number in self.IDS)
-            return f"other tools hold the interpreter's monitoring ids: {names}"
-        ran, seen, getframe, disable = self._ran, self._seen, sys._getframe, monitoring.DISABLE
-        find = seen.numbers.get
+        holders = [name for name in map(monitoring.get_tool, self.IDS) if name is not None]
+        if holders:
+            return f"other tools hold the interpreter's monitoring ids 4 or 3: {', '.join(holders)}"
+        self._ids = self.IDS
+        for number in self._ids:
+            monitoring.use_tool_id(number, "greenline")
+        events, callback = monitoring.events, monitoring.register_callback
+        meet, ours = self._ids
+        self._local = events.PY_START | events.PY_RESUME
+        for event in (events.PY_START, events.PY_RESUME):
+            callback(meet, event, self._met)
+            callback(ours, event, self._callback())
+        callback(meet, events.PY_THROW, self._thrown)
+        monitoring.set_events(meet, self._local | events.PY_THROW)
+        return None
 
-        def started(code: CodeType, offset: int) -> Any:
-            numbers = find(code.co_filename, _NEW)
-            if numbers is None:
-                return disable
-            number = numbers.get(code.co_qualname)
-            if number is not None and seen.plain:
+    def _met(self, code: CodeType, offset: int) -> Any:
+        if self._seen.numbers.get(code.co_filename, _NEW) is not None:
+            self._ran(code, sys._getframe(1))
+            if self._seen.numbers.get(code.co_filename, _NEW) is not None and self._ids:
+                monitoring.set_local_events(self._ids[1], code, self._local)
+        return monitoring.DISABLE
+
+    def _callback(self) -> Callable[[CodeType, int], Any]:
+        ran, seen, often, hits, most = self._ran, self._seen, self._often, self._hits, self.OFTEN
+        find, getframe, disable = seen.numbers.get, sys._getframe, monitoring.DISABLE
+
+        def called(code: CodeType, offset: int) -> Any:
+            number = (find(code.co_filename) or _NEW).get(code.co_qualname)
+            if number in seen.now:
+                count = hits.get(number, 0) + 1
+                hits[number] = count
+                if count > most:
+                    often.append(code)
+                    return disable
+            elif number is not None and seen.plain:
                 seen.now.add(number)
             else:
                 ran(code, getframe(1))
-            return disable
+            return None
 
-        def thrown(code: CodeType, offset: int, error: BaseException) -> None:  # this event cannot be switched off
-            if find(code.co_filename, _NEW) is not None:
-                ran(code, getframe(1))
+        return called
 
-        events = monitoring.events
-        monitoring.register_callback(self._id, events.PY_START, started)
-        monitoring.register_callback(self._id, events.PY_RESUME, started)
-        monitoring.register_callback(self._id, events.PY_THROW, thrown)
-        monitoring.set_events(self._id, events.PY_START | events.PY_RESUME | events.PY_THROW)
-        return None
+    def _thrown(self, code: CodeType, offset: int, error: BaseException) -> None:  # this event cannot be switched off
+        if self._seen.numbers.get(code.co_filename, _NEW) is not None:
+            self._ran(code, sys._getframe(1))
+
+    def restart(self) -> None:
+        """What was switched off is told again."""
+        if self._ids:
+            for code in {id(each): each for each in self._often}.values():  # equal code may be of two files
+                monitoring.set_local_events(self._ids[1], code, 0)
+                monitoring.set_local_events(self._ids[1], code, self._local)
+        self._often.clear()
+        self._hits.clear()
 
     def taken(self) -> str | None:
         """Who took the hooks away from us, or None."""
-        if self._id is not None and monitoring.get_tool(self._id) == "greenline" and monitoring.get_events(self._id):
+        holders = [monitoring.get_tool(number) for number in self._ids]
+        if holders == ["greenline", "greenline"] and monitoring.get_events(self._ids[0]):
             return None
-        holder = None if self._id is None else monitoring.get_tool(self._id)
-        return f"its monitoring id went to {holder or 'nobody'}"
+        other = next((each for each in holders if each != "greenline"), None)
+        return f"its monitoring id went to {other or 'nobody'}"
 
     def again(self) -> None:
-        """Take back what was taken, if it is free."""
+        """Take back what was taken, if it is free; code that was met before is met again."""
         self.stop()
-        self.start()
+        if self.start() is None:
+            monitoring.restart_events()
 
     def stop(self) -> None:
-        if self._id is not None and monitoring.get_tool(self._id) == "greenline":
-            monitoring.set_events(self._id, 0)
-            monitoring.free_tool_id(self._id)
-        self._id = None
+        for number in self._ids:
+            if monitoring.get_tool(number) == "greenline":
+                monitoring.set_events(number, 0)
+                for event in (monitoring.events.PY_START, monitoring.events.PY_RESUME, monitoring.events.PY_THROW):
+                    monitoring.register_callback(number, event, None)
+                monitoring.free_tool_id(number)
+        self._ids = ()
 
 
 class Profile:

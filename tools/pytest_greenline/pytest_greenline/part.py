@@ -1,7 +1,8 @@
 """Which tests are a shard's: the one rule that runs them and proves that they ran. No pytest is needed for it.
 
-A planned test belongs to the shard that plans it. One that no shard plans is new, and belongs to the shard that owns
-the longest part of its id: its function, its class, its file. So each test has one shard, whatever collection finds.
+A planned test belongs to the shard that plans it, and so does what is in a function, class or file that is planned as a
+whole. Another test is new, and belongs to the shard that owns the longest part of its id. So each test has one shard,
+whatever collection finds.
 """
 
 from __future__ import annotations
@@ -45,13 +46,11 @@ class Part(NamedTuple):
 
 def home(test: str, planned: Collection[str], owned: Collection[str]) -> Home | None:
     """None: the test was not selected."""
-    if test in planned:
-        return Home(test, False)
     for name in ids_around(test):
+        if name in planned:  # the test, or a function, class or file that is planned as a whole
+            return Home(name, False)
         if name in owned:
             return Home(name, True)
-        if name in planned:  # a class or file that is planned as a whole
-            return Home(name, False)
     return None
 
 

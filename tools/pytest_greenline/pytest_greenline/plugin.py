@@ -66,6 +66,14 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "always_run: run this test's file in every selection of --affected.")
+    for line in (  # what `greenline shard plan` reads
+        "gpu(count=1, memory=None, kind=None, nodes=1, share=None): GPUs that this test needs.",
+        "cpu(count=1, memory=None): slots and memory of the runner that this test needs.",
+        "lock(*names, scope=None): one test with this lock at a time; scope='runner': on each runner.",
+        "exclusive: nothing else runs on the runner meanwhile.",
+        "isolated: run this test in a process of its own.",
+    ):
+        config.addinivalue_line("markers", line)
     if getattr(config.option, "greenline_record", None) is not None:  # the workers of pytest-xdist write there too
         config.option.greenline_record = config.known_args_namespace.greenline_record
 

@@ -213,7 +213,7 @@ def _environ_class(recorder: Recorder) -> type:
 
     class _Environ(base):  # type: ignore[misc]
         def __getitem__(self, name: Any) -> Any:
-            if isinstance(name, str) and not recorder.failure:
+            if isinstance(name, str) and name != "PYTEST_CURRENT_TEST" and not recorder.failure:
                 recorder.note_name("env", name)
             return base.__getitem__(self, name)
 

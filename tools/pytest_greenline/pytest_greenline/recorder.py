@@ -52,8 +52,8 @@ class Owner:
             setattr(self, name, set())
 
     def lists(self) -> dict[str, list[Any]]:
-        found = ((name, sorted(getattr(self, name))) for name in ("blocks", *_LISTS))
-        return {name: values for name, values in found if values}
+        found = ((name, getattr(self, name)) for name in ("blocks", *_LISTS))
+        return {name: sorted(values) for name, values in found if values}
 
 
 class _Running(NamedTuple):

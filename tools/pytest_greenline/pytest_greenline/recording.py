@@ -84,6 +84,7 @@ class Recording:
         self._failures: list[str] = []
         self._reports: list[pytest.TestReport] = []
         self._removed = False
+        self._chains: dict[str, frozenset[str]] = {}
         self._forks = False  # the forking pass is on: its children are no children of a test
         self._alone: dict[str, forked.Alone] = {}
         self._owners: dict[str, Owner] = {}
@@ -169,19 +170,18 @@ class Recording:
             name = name.removesuffix(f"@{group.kwargs.get('name', group.args[0] if group.args else 'default')}")
         return item.nodeid if path is None else f"{path}::{name}" if name else path
 
-    def _inherited(self, item: pytest.Item) -> set[str]:
+    def _inherited(self, item: pytest.Item) -> frozenset[str]:
         """Units of what led to a test: hooks, the collection of its file and folders, their conftest files."""
-        relative, units = self.recorder.inside.relative, self.recorder.units
-        found = {"hook:session"}
-        for node in item.listchain():
-            path = relative(str(node.path))
-            if path is not None and not isinstance(node, pytest.Item):
-                found.add(f"collect:{path}")
-        folder = relative(os.path.dirname(str(item.path)))
-        while folder is not None:
-            found |= {f"collect:{folder}", f"module:{folder}/conftest.py" if folder else "module:conftest.py"}
-            folder = folder.rpartition("/")[0] if folder else None
-        return {each for each in found if each in units}
+        path = self.recorder.inside.relative(str(item.path))
+        if path is None:
+            return frozenset({"hook:session"})
+        if path not in self._chains:
+            found, folder = {"hook:session", f"collect:{path}"}, path
+            while folder:
+                folder = folder.rpartition("/")[0]
+                found |= {f"collect:{folder}", f"module:{folder}/conftest.py" if folder else "module:conftest.py"}
+            self._chains[path] = frozenset(each for each in found if each in self.recorder.units)
+        return self._chains[path]
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, Any, None]:

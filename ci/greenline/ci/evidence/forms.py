@@ -17,6 +17,8 @@ LISTED = "listed"  # folder
 QUERIED = "queried"  # path
 SOUGHT = "sought"  # "", dotted name: imported or looked up, and not found in the repository
 
+DESELECTED = "deselected"
+"""The outcome of a test that was collected and never ran."""
 KEPT_RUNS = 3
 """Records of one test that are kept while they differ: random inputs, time and hash order vary what it runs."""
 

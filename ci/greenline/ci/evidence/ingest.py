@@ -69,6 +69,7 @@ def ingest(workspace: Workspace, config: Config, folder: str, environment: Mappi
             why: total.invalid.get(why, 0) + added.invalid.get(why, 0) for why in {*total.invalid, *added.invalid}
         }
         total = Ingested(total.tests + added.tests, total.units + added.units, total.blocks + added.blocks, invalid)
+    engine.dispose()
     return total._replace(invalid=dict(sorted(total.invalid.items())))
 
 
@@ -217,7 +218,7 @@ class _Writer:
             groups = {name.partition("[")[0] for name in entries}
             for name in left_out.get(path, ()):
                 if name not in entries and name.partition("[")[0] in groups:
-                    entries[name] = Entry((), "deselected", 0.0, 0)
+                    entries[name] = Entry((), forms.DESELECTED, 0.0, 0)
             values = {"suite_id": suite_id, "path": path, **_columns(entries)}
             values["complete"] = self._complete(path, entries)
             self.connection.execute(update(FILE).where(where).values(values) if row else insert(FILE).values(values))

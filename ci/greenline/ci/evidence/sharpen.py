@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import os
 import platform
+import sqlite3
+import struct
 import sys
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from pyroaring import BitMap
 
-from greenline.ci.evidence.forms import Entry
+from greenline.ci.evidence.forms import DESELECTED, Entry
 from greenline.ci.evidence.likely import rank
 from greenline.ci.evidence.python_rule import Hit
 from greenline.ci.evidence.reading import Evidence, load
@@ -22,6 +25,7 @@ from greenline.ci.evidence.rule import Judged, affected_records, is_named, judge
 from greenline.ci.evidence.states import since_recording
 from greenline.ci.selection.select import SelectedTest, Selection
 from greenline.depgraph.config import Config
+from greenline.depgraph.errors import GreenlineError
 from greenline.depgraph.index import Opened
 from greenline.depgraph.linking import TEST
 from greenline.depgraph.workspace import ABSENT, GitError
@@ -90,7 +94,31 @@ def sharpen(
     evidence does not decide about. The share is None where there is no evidence.
     """
     warnings: list[str] = []
-    known = known_suites(opened, config, warnings, environment)
+    try:
+        known = known_suites(opened, config, warnings, environment)
+        return _sharpened(opened, static, known, warnings, reasons, only)
+    except _store_errors() as error:
+        selection = static(reasons)
+        message = str(error).partition("\n")[0]
+        warnings.append(f"evidence cannot be read and imports decide: {message}; $GREENLINE_STORE=off does without it")
+        return selection._replace(warnings=[*selection.warnings, *warnings]), None
+
+
+def _store_errors() -> tuple[type[Exception], ...]:
+    """What a store that is broken or cannot be reached raises."""
+    loaded = sys.modules.get("sqlalchemy.exc")
+    server = (loaded.SQLAlchemyError,) if loaded else ()
+    return sqlite3.Error, zlib.error, struct.error, ValueError, GreenlineError, *server
+
+
+def _sharpened(
+    opened: Opened,
+    static: Callable[[bool], Selection],
+    known: list[Known],
+    warnings: list[str],
+    reasons: bool,
+    only: bool,
+) -> tuple[Selection, float | None]:
     if not known:
         selection = static(reasons)
         return selection._replace(warnings=[*selection.warnings, *warnings]), None
@@ -169,7 +197,8 @@ def _file(opened: Opened, path: str, known: Known, asked: _Static, only: bool) -
     entries = known.evidence.entries(path)
     holding, touched = set(holds), set(hit)
     valid = entries.keys() if all_hold else {name for name in entries if entries[name].is_in(holding)}
-    share = len(valid) / len(entries) if entries and complete else 0.0
+    ran = sum(entry.outcome != DESELECTED for entry in entries.values())
+    share = len(valid) / ran if ran and complete else 0.0
     if own is not None and own.node_ids is None:  # it changed throughout: its tests may be others
         return own._replace(rank=0.0) if not only else None, share
     affected = {name for name, entry in entries.items() if entry.is_in(touched)}

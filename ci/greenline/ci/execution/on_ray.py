@@ -27,6 +27,8 @@ from pytest_greenline import part as part_file
 
 _ENVIRONMENT = {"env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}}  # else an actor without GPUs sees all of them
 _LOOK = 5.0
+_LAST = ("leased", "end", "died", "hung")
+"""Events after which an actor waits for another job, or is gone."""
 _MOST_FAILURES = 3
 """Actors that a node may fail to start, and times that one job may fail to find an actor."""
 
@@ -118,13 +120,17 @@ class _Cluster:
         self._started = 0
 
     def run(self) -> Ended:
+        changed = True
         while self._queue.waiting or self._actors:
-            self._fill()
+            if changed:
+                self._fill()
             try:
                 actor, event = self._inbox.get(timeout=_LOOK)
             except queues.Empty:
                 self._give_up_what_cannot_run()
+                changed = True  # other work may have left the cluster
                 continue
+            changed = event["event"] in _LAST
             if actor in self._actors:
                 self._hear(actor, event)
         return self._queue.end()

@@ -97,6 +97,8 @@ def choose(
 ) -> tuple[PlannedAtom, tuple[int, ...]] | None:
     """The first of the waiting atoms (longest first) that may start now, and its GPUs."""
     running = list(running)
+    if sum(min(each.atom.slots, machine.slots) for each in running) >= machine.slots:
+        return None
     kept: frozenset[int] = frozenset()
     until = math.inf
     for atom in waiting:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from greenline.ci.execution.gpus import VISIBLE
 from greenline.ci.execution.local import Call, command_of, execute, has_guest
-from greenline.ci.execution.parts import SuitePart, digest, parts_of
+from greenline.ci.execution.parts import SuitePart, parts_of
 from greenline.ci.execution.placement import wants_gpu
 from greenline.ci.execution.pytest_codes import NOTHING_COLLECTED, worst
 from greenline.ci.sharding.plan_file import Plan, Pool, Shard
@@ -32,7 +32,7 @@ NOTHING: Mapping[str, float] = MappingProxyType({})
 
 class Setting(NamedTuple):
     """What all runs of a plan share: ``top``, the repository; ``results``, the folder for result streams; ``options``,
-    the user's for pytest; ``commit``, what is checked out."""
+    the user's for pytest; ``commit``, what is checked out; ``digest``, the plan's."""
 
     plan: Plan
     top: str
@@ -40,13 +40,14 @@ class Setting(NamedTuple):
     results: str
     options: tuple[str, ...]
     commit: str | None
+    digest: str
 
     def session(
         self, suite: str, runner: str, shard: int | None, attempt: int, waited: Mapping[str, float] = NOTHING
     ) -> dict[str, str]:
         """The environment variable that tells pytest-greenline what to say in a session line."""
         said: dict[str, object] = {"top": self.top, "suite": suite, "variant": self.plan.variant, "runner": runner}
-        said |= {"shard": shard, "attempt": attempt, "plan": digest(self.plan), "commit": self.commit, **waited}
+        said |= {"shard": shard, "attempt": attempt, "plan": self.digest, "commit": self.commit, **waited}
         return {SESSION: json.dumps(said)}
 
 
@@ -81,10 +82,17 @@ def stream_name(shard: int | None, attempt: int, suite: str, more: str = "") -> 
     return f"{stem(shard)}.attempt-{attempt}.{slug}{more}.jsonl"
 
 
+def usual_results(top: str, digest: str) -> str:
+    """Where the results of a plan are, unless the user says."""
+    return os.path.join(top, RESULTS, digest)
+
+
 def prepare_results(folder: str) -> None:
+    """Make the folder; git is to leave ours alone."""
     os.makedirs(folder, exist_ok=True)
-    if os.path.basename(os.path.dirname(os.path.abspath(folder))) == ".greenline":
-        with open(os.path.join(folder, ".gitignore"), "w", encoding="utf-8") as file:
+    above = os.path.dirname(folder)
+    if above.endswith(os.sep + RESULTS):
+        with open(os.path.join(above, ".gitignore"), "w", encoding="utf-8") as file:
             file.write("*\n")
 
 

@@ -39,6 +39,8 @@ def run_slots(
 
     ``timeout``: seconds of silence after which a test hangs. Raises GreenlineError for atoms that can never run here.
     """
+    if os.name == "nt":
+        raise GreenlineError("slots need pipes and process groups", "on Windows run --index of pools with one slot")
     jobs = jobs_of(suites)
     refuse([(job, why) for job in jobs if (why := why_never(job.atom, machine))], "this machine")
     return _Slots(setting, suites, machine, who, scratch, timeout, Queue(jobs, say)).run()
@@ -103,7 +105,7 @@ class _Slots:
             if worker.doing
         ]
         running += [_leaving(worker, now) for worker in self._workers if not worker.doing and worker.closing]
-        found = choose([job.atom for job in self._queue.waiting], self._machine, running, now)
+        found = choose((job.atom for job in self._queue.waiting), self._machine, running, now)
         if not found:
             return None
         atom, devices = found

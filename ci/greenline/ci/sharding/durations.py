@@ -40,6 +40,7 @@ class Measured(NamedTuple):
     needs: Needs = NOTHING
     gpu_peak: int = 0
     suite: str = ""
+    commit: str = ""
 
     @property
     def seconds(self) -> float:
@@ -193,7 +194,7 @@ def _stream(path: str, data: bytes) -> Iterator[Measured]:
     """
     lines = data.decode("utf-8", "surrogateescape").splitlines()
     runs: dict[str, Measured] = {}  # begun in this session, and not yet done
-    variant = runner = suite = ""
+    variant = runner = suite = commit = ""
     for number, line in enumerate(lines, 1):
         try:
             event = json.loads(line) if line.strip() else {}
@@ -207,12 +208,12 @@ def _stream(path: str, data: bytes) -> Iterator[Measured]:
         if event.get("event") == "session":
             yield from runs.values()
             runs = {}
-            variant, runner, suite = (str(event.get(key) or "") for key in ("variant", "runner", "suite"))
+            variant, runner, suite, commit = (str(event.get(key) or "") for key in _SESSION)
         elif event.get("event") == "start" and test in runs:
             yield runs.pop(test)
         elif event.get("event") == "test":
             when = str(event.get("when"))
-            run = runs.get(test) or Measured(test, 0.0, 0.0, 0.0, "passed", variant, runner, suite=suite)
+            run = runs.get(test) or Measured(test, 0.0, 0.0, 0.0, "passed", variant, runner, suite=suite, commit=commit)
             seconds = _seconds(f"{path}:{number}", test, event.get("seconds"))
             if when == "setup":
                 run = run._replace(setup=seconds)
@@ -225,6 +226,9 @@ def _stream(path: str, data: bytes) -> Iterator[Measured]:
                 run = run._replace(outcome=outcome)
             runs[test] = run._replace(gpu_peak=max(run.gpu_peak, int(event.get("gpu_memory") or 0)))
     yield from runs.values()
+
+
+_SESSION = ("variant", "runner", "suite", "commit")
 
 
 def _junit(path: str) -> Iterator[Measured]:

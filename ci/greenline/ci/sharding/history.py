@@ -76,7 +76,7 @@ def import_files(
     runner: str = "",
     clock: Callable[[], float] = time.time,
 ) -> Imported:
-    """Read the files and keep what they say; what a file does not say itself is `suite`, `variant`, `runner`.
+    """Read the files and keep what they say; what it does not say itself is `commit`, `suite`, `variant`, `runner`.
 
     All or nothing of a file. Raises GreenlineError for a file that is none of the known forms.
     """
@@ -115,7 +115,7 @@ def _row(run: Measured, digest: str, commit: str, suite: str, variant: str, runn
         "variant": run.variant or variant,
         "runner": run.runner or runner,
         "test": run.test,
-        "commit": commit,
+        "commit": run.commit or commit,
         "setup": run.setup,
         "call": run.call,
         "teardown": run.teardown,

@@ -104,15 +104,15 @@ def _read(expression: ast.expr, bound: _Bound, depth: int = 0) -> Iterator[Mark]
     marker = _marker(call.func if call else expression)
     args, kwargs, unknown = _arguments(call, bound) if call and marker else ((), (), False)
     yield Mark(marker, names, args, kwargs, unknown)
-    if call:
-        for inner in [*call.args, *(keyword.value for keyword in call.keywords)]:
-            for node in ast.walk(inner):
-                if isinstance(node, ast.Call) and _marker(node.func):
-                    yield Mark(_marker(node.func), (), *_arguments(node, bound))
-                elif isinstance(node, ast.Attribute) and _marker(node):
-                    yield Mark(_marker(node), ())
-                elif isinstance(node, ast.Name) and node.id in bound and _is_mark(bound[node.id]) and depth < 5:
-                    yield from _read(bound[node.id], bound, depth + 1)
+    inner = [node for part in (*call.args, *call.keywords) for node in ast.walk(part)] if call else []
+    called = {id(node.func) for node in inner if isinstance(node, ast.Call)}
+    for node in inner:
+        if isinstance(node, ast.Call) and _marker(node.func):
+            yield Mark(_marker(node.func), (), *_arguments(node, bound))
+        elif isinstance(node, ast.Attribute) and _marker(node) and id(node) not in called:
+            yield Mark(_marker(node), ())
+        elif isinstance(node, ast.Name) and node.id in bound and _is_mark(bound[node.id]) and depth < 5:
+            yield from _read(bound[node.id], bound, depth + 1)
 
 
 def _is_mark(expression: ast.expr) -> bool:

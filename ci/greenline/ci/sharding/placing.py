@@ -266,6 +266,7 @@ class _Bundles:
             else:
                 files[key] = [members]
         self._members = list(files.values())
+        self._alike = all(unit.needs is NOTHING for unit in units)
         if tests and any(unit.why for unit in units):
             self.files = [self._tests(each) for each in self._members]
         else:
@@ -296,7 +297,7 @@ class _Bundles:
                 indices = [index for place in places for index in self._members[file][place]]
                 first = self._units[indices[0]]
                 by_needs: dict[tuple[str, str, Needs], list[int]] = {}
-                if all(self._units[index].needs is first.needs for index in indices) and not first.needs.locks:
+                if self._alike:
                     by_needs[first.suite, first.file, first.needs] = indices
                 else:
                     for index in indices:

@@ -327,6 +327,9 @@ def _shards(shares: Sequence[_Share], owned: Sequence[str]) -> tuple[Shard, ...]
 
 def _slices(part: Part, share: _Share, longest: float) -> Iterator[Part]:
     """A part in pieces that follow each other: whoever leases atoms at run time can level what was misjudged."""
+    if part.seconds <= longest:
+        yield part
+        return
     own = [share.units[index].on(share.pool.name) for index in part.units]
     start, first = part.start, 0
     seconds = part.seconds - math.fsum(own)  # what the file costs
@@ -376,15 +379,22 @@ def _owners(shares: Sequence[_Share], owned: Sequence[str]) -> list[list[str]]:
     partial = any("::" in item for item in owned)
     shard = 0
     for share in shares:
+        simple = not partial and not any(unit.why for unit in share.units)
         for parts in share.runners:
-            for unit in (share.units[index] for part in parts for index in part.units):
-                if unit.why or partial or unit.file in in_several:
-                    names = {name for test in unit.tests for name in _prefixes(test, wanted, in_several)}
+            for part in parts:
+                own = [share.units[index] for index in part.units]
+                if simple and own[0].file not in in_several:  # all of a part is of one file
+                    names = {own[0].file} & wanted
+                    pairs = [(name, part.seconds) for name in names]
                 else:
-                    names = {unit.file} & wanted
-                for name in names:
+                    pairs = [
+                        (name, unit.seconds)
+                        for unit in own
+                        for name in {name for test in unit.tests for name in _prefixes(test, wanted, in_several)}
+                    ]
+                for name, seconds in pairs:
                     of_item = held.setdefault(name, {})
-                    of_item[share.pool.gpus, shard] = of_item.get((share.pool.gpus, shard), 0.0) + unit.seconds
+                    of_item[share.pool.gpus, shard] = of_item.get((share.pool.gpus, shard), 0.0) + seconds
             shard += 1
     found: list[list[str]] = [[] for _ in range(shard)]
     for item in sorted(held):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 from greenline.ci.sharding.durations import Known
@@ -63,28 +64,34 @@ def make_units(
     warnings: list[str] = []
     seconds, worst = _estimates(tests, known, warnings)
     needs_of = _Needs(rules, read, warnings)
-    together: dict[tuple[str, ...], list[str]] = {}
+    together: dict[tuple[str, str], list[str]] = {}
     needs: dict[str, Needs] = {}
-    for test, suite in sorted(tests.items(), key=lambda item: file_of(item[0])):  # stable: files keep their order
-        own = needs_of(test)
+    units: list[Unit] = []
+    places: dict[tuple[str, str], int] = {}
+    ordered = sorted(((file_of(test), test, suite) for test, suite in tests.items()), key=itemgetter(0))
+    for file, test, suite in ordered:  # sorted is stable: within a file the order stays
+        own = needs_of(file, test)
         if test in known.needs:
             own = both(own, known.needs[test])
         if test in known.peaks and own.gpu:
             own = _learned(own, known.peaks[test], share_gpus)
-        needs[test] = own
-        together.setdefault((suite, own.group, "" if own.group else test), []).append(test)
-    units = []
-    for (suite, group, _), members in together.items():
-        if len(members) == 1 and not known.by_runner:  # nearly all: keep it short
-            test = members[0]
+        if own.group or known.by_runner:
+            needs[test] = own
+            key = (suite, own.group or test)
+            if key not in places:
+                places[key] = len(units)
+                units.append(Unit((), 0.0, 0.0, file))
+            together.setdefault(key, []).append(test)
+        else:  # nearly all
             duration = seconds[test]
             failing = known.failing.get(test, 0.0)
-            late = worst.get(test, duration)
-            unit = Unit((test,), duration, duration, file_of(test), suite, needs[test], failing, (), "", late)
-        else:
-            unit = _unit(members, suite, group, seconds, needs, known)
-            unit = unit._replace(worst=sum(worst.get(test, seconds[test]) for test in members))
-        units.append(unit)
+            units.append(
+                Unit((test,), duration, duration, file, suite, own, failing, (), "", worst.get(test, duration))
+            )
+    for (suite, group), members in together.items():
+        unit = _unit(members, suite, group if needs[members[0]].group else "", seconds, needs, known)
+        late = sum(worst.get(test, seconds[test]) for test in members)
+        units[places[suite, group]] = unit._replace(worst=late)
     return Units(units, warnings)
 
 
@@ -198,8 +205,7 @@ class _Needs:
         self._fitting: list[Rule] = []
         self._functions: dict[str, Needs] = {}
 
-    def __call__(self, test: str) -> Needs:
-        file = file_of(test)
+    def __call__(self, file: str, test: str) -> Needs:
         if file != self._file:
             self._open(file)
         if not self._marks and not self._fitting:

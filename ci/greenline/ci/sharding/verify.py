@@ -175,11 +175,12 @@ class _Judge:
         gone = [test for test in self._shard_of if test not in self._runs and not parts[test] and self._is_gone(test)]
         if gone:
             self.notes.append(f"{len(gone)} planned tests are no longer there: {_some(gone)}")
-        planned = (test for test in self._shard_of if test not in set(gone))
+        away = set(gone)
+        planned = (test for test in self._shard_of if test not in away)
         whole = [each for test in planned for each in (sorted(parts[test]) or [test])]
         if new:
             self.notes.append(f"{len(new)} tests that were not planned by name: {_some(sorted(new))}")
-        return [*whole, *sorted(new - set(whole))]
+        return [*whole, *sorted(new.difference(whole))]
 
     def _is_gone(self, test: str) -> bool:
         """Did a session collect the test's file, without an error, and not find it?"""
@@ -266,13 +267,13 @@ class _Judge:
         silent = [shard.index for shard in self._plan.shards if not self._of(shard.index)]
         for index in sorted({*by_shard, *silent}):
             missing = by_shard.get(index, [])
-            xml = [test for test in missing if junit_name(test) in self._junit]
+            xml = [test for test in missing if self._junit and junit_name(test) in self._junit]
             if xml:
                 yield self._problem(
                     UNPROVEN, f"{len(xml)} tests are only in JUnit files, which tell neither shard nor attempt", xml,
                     index, "keep what `greenline shard run --results` writes, and give it to verify",
                 )  # fmt: skip
-            rest = [test for test in missing if test not in set(xml)]
+            rest = sorted(set(missing).difference(xml), key=missing.index) if xml else missing
             if rest or (index in silent and not xml):
                 yield self._why_not(index, rest)
 

@@ -219,6 +219,8 @@ def _same(merge: Merge, mine: str, other: str) -> Found:
     parent = folder.rpartition("/")[2]
     stem = name.removesuffix(".py")
     fresh = f"{folder}/{stem}_{parent}.py" if stem.startswith("test_") else f"{folder}/{parent}_{stem}.py"
-    fix = Fix("file", 13, newer, 0, 0, newer, fresh) if parent and fresh not in merge.merged.tree.files else None
+    files = merge.merged.tree.files  # in a package, its name is taken as well
+    alone = bool(parent) and fresh not in files and f"{folder}/__init__.py" not in files
+    fix = Fix("file", 13, newer, 0, 0, newer, fresh) if alone else None
     problem = Problem("basename", mine, 1, 0, "", f"{mine} {other}", (other, ""))
     return Found(problem, 13, "basename", f"pytest takes {mine} and {other} for one module", fix, (other, 1))

@@ -122,7 +122,7 @@ def _new_in_configuration(merge: Merge, path: str) -> list[Problem]:
 
 
 def _leads_somewhere(world: World, path: str, text: str) -> bool:
-    return resolve_dotted(world, text, path).kind not in ("missing", "unknown")
+    return resolve_dotted(world, text, path).kind not in ("missing", "weak", "unknown")
 
 
 class _Side(NamedTuple):

@@ -24,8 +24,9 @@ class Value(NamedTuple):
     """What a name or an expression stands for.
 
     ``kind``: "module", "class", "function", "property", "instance" (of the class ``node``), "value" (it exists, no
-    more is known), "missing" or "unknown". ``path`` and ``name``: where it is defined and its qualified name there
-    (for "missing": where it should be). ``bound``: the function's first parameter is given.
+    more is known), "missing", "weak" (missing, unless a base class from elsewhere has it) or "unknown". ``path`` and
+    ``name``: where it is defined and its qualified name there (for "missing": where it should be). ``bound``: the
+    function's first parameter is given.
     """
 
     kind: str
@@ -92,7 +93,7 @@ class World:
             value = self.lookup(files[0], name, seen) if len(files) == 1 else UNKNOWN
             if value.kind != "missing":
                 return value
-        if module.open or name in _MODULE_ATTRIBUTES:
+        if module.open or name in (module.answers or ()) or name in _MODULE_ATTRIBUTES:
             return UNKNOWN
         return Value("missing", path, name)
 
@@ -195,7 +196,7 @@ class World:
 
     def class_member(self, owner: Value, name: str, after: int = 0) -> tuple[Class, Binding] | str:
         """Where a class or one of its bases binds a name: the class and the binding; else "self" (methods set it),
-        "outside" (a known base of the standard library has it), "missing" or "unknown"."""
+        "outside" (a known base of the standard library has it), "missing", "weak" or "unknown", as in `Value`."""
         ancestry = self.ancestry(owner)
         for one in ancestry.classes[after:]:
             if found := one.members.names.get(name):
@@ -204,6 +205,8 @@ class World:
             return "self"
         if any(hasattr(base, name) for base in ancestry.outside) or hasattr(object, name):
             return "outside"
+        if ancestry.open and not any(one.members.open for one in ancestry.classes):
+            return "weak"
         if ancestry.open or name in ("__dict__", "__weakref__", "__annotations__", "__members__", "name", "value"):
             return "unknown"
         if name in dir(type) or name in ("_fields", "_asdict", "_replace", "_make", "__dataclass_fields__"):
@@ -225,8 +228,8 @@ class World:
         if base.kind not in ("class", "instance", "super") or not isinstance(base.node, ast.ClassDef):
             return UNKNOWN
         found = self.class_member(base, name, after=base.kind == "super")
-        if found == "missing":
-            return Value("missing", base.path, f"{base.name}.{name}")
+        if found in ("missing", "weak"):
+            return Value(str(found), base.path, f"{base.name}.{name}")
         if found == "self":
             return self._set_on_self(base, name, depth) if base.kind == "instance" else UNKNOWN
         if isinstance(found, str):

@@ -25,7 +25,8 @@ class Binding(NamedTuple):
 
 
 class Module:
-    """A parsed file. ``open``: it may have names that syntax does not show; ``stars``: modules imported with ``*``."""
+    """A parsed file. ``open``: it may have names that syntax does not show; ``answers``: the names that its
+    ``__getattr__`` may know; ``stars``: modules imported with ``*``."""
 
     def __init__(self, path: str, tree: ast.Module, source: bytes) -> None:
         self.path = path
@@ -39,7 +40,10 @@ class Module:
                 self.stars.append(binding.module)
             else:
                 self.names.setdefault(binding_name, []).append(binding)
-        self.open = "__getattr__" in self.names or (_DYNAMIC.search(source) is not None and _is_dynamic(tree))
+        self.answers: frozenset[str] | None = frozenset()
+        if "__getattr__" in self.names:
+            self.answers = _answers(tree, self.names["__getattr__"][-1].node)
+        self.open = self.answers is None or (_DYNAMIC.search(source) is not None and _is_dynamic(tree))
         for name in _global_names(tree) if b"global " in source else ():
             self.names.setdefault(name, []).append(Binding("value", tree, sure=False))
 
@@ -123,6 +127,36 @@ def _global_names(tree: ast.Module) -> set[str]:
     return {name for node in ast.walk(tree) if isinstance(node, ast.Global) for name in node.names}
 
 
+def _answers(tree: ast.Module, function: ast.AST) -> frozenset[str] | None:
+    """The strings that a module's ``__getattr__`` compares its name with, also in tables of the module; None where it
+    hands the name on, or does not end in an AttributeError."""
+    if not isinstance(function, ast.FunctionDef) or not function.args.args:
+        return None
+    name = function.args.args[0].arg
+    words: set[str] = set()
+    raises = False
+    parts: list[ast.AST] = [function]
+    used = {node.id for node in ast.walk(function) if isinstance(node, ast.Name)}
+    parts += [
+        node
+        for node in tree.body
+        if isinstance(node, ast.Assign | ast.AnnAssign) and not used.isdisjoint(_stored(node))
+    ]
+    for node in (inner for part in parts for inner in ast.walk(part)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            words.add(node.value)
+        elif isinstance(node, ast.Call):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            raises |= called == "AttributeError"
+            given = any(isinstance(one, ast.Name) and one.id == name for part in node.args for one in ast.walk(part))
+            if given and called not in ("AttributeError", "warn", "warn_deprecated", "get"):
+                return None
+    return frozenset(words) if raises else None
+
+
+_READERS = frozenset(("__import__", "eval", "dict", "len", "list", "sorted", "set"))
+
+
 def _is_dynamic(tree: ast.Module) -> bool:
     """Whether the module may gain names in ways that syntax does not show: reading ``globals()`` is none of them."""
     only_read = {
@@ -130,6 +164,12 @@ def _is_dynamic(tree: ast.Module) -> bool:
         for node in ast.walk(tree)
         if (isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load))
         or (isinstance(node, ast.Attribute) and node.attr in ("get", "keys", "items", "values", "copy"))
+    }
+    only_read |= {
+        id(argument)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _READERS
+        for argument in node.args
     }
     at_import = {id(node) for statement in tree.body for node in _outside_functions(statement)}
     for node in ast.walk(tree):

@@ -35,6 +35,8 @@ def _missing(merge: Merge, problem: Problem) -> Found | None:
         problem = problem._replace(target=_inherited(merge, path, name))
         path, name = problem.target
     went = where_went(merge, path, name)
+    if problem.detail == ("perhaps",) and went.kind != "renamed":
+        return None
     old = name.rpartition(".")[2]
     number, rule = {"renamed": (1, "renamed"), "moved": (2, "moved"), "deleted": (3, "deleted")}[went.kind]
     gone = definition(merge.base, path, name)

@@ -366,8 +366,9 @@ class _Finder:
         if base.kind not in ("module", "class", "instance", "super"):
             return
         value = self.world.attribute(base, node.attr)
-        if value.kind == "missing":
-            self._add("attribute", node, f"{base.name}.{node.attr}", value)
+        if value.kind in ("missing", "weak"):
+            perhaps = ("perhaps",) if value.kind == "weak" else ()
+            self._add("attribute", node, f"{base.name}.{node.attr}", value, perhaps)
             return
         self._property(node, value)
 

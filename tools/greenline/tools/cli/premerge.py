@@ -15,6 +15,7 @@ from greenline.tools.cli.reports import FORMATS, day_of, format_option, rendered
 
 SYSTEMS = {"github": "matrix", "gitlab": "pipeline", "buildkite": "pipeline", "kubernetes": "jobs"}
 """CI system → what makes its jobs of a plan."""
+INCOMPLETE = 3
 
 
 @click.command("premerge")
@@ -27,9 +28,16 @@ SYSTEMS = {"github": "matrix", "gitlab": "pipeline", "buildkite": "pipeline", "k
 )
 @format_option
 @click.option("--also", metavar="FORMAT=FILE", multiple=True, help="Write the report into a file as well; repeatable.")
+@click.option("--strict", is_flag=True, help="Exit 3 when there is no problem, but not everything could be looked at.")
 @today_option
 def command(
-    base: str | None, target: str | None, emit: str | None, form: str, also: tuple[str, ...], today: str | None
+    base: str | None,
+    target: str | None,
+    emit: str | None,
+    form: str,
+    also: tuple[str, ...],
+    strict: bool,
+    today: str | None,
 ) -> int:
     """Tell all that can be known of a change before it is merged.
 
@@ -41,16 +49,18 @@ def command(
     for name, path in files:
         _write(done.report, name, path)
     if emit is None or done.plan is None:
-        return show(done.report, form)
-    from greenline.ci.sharding.emit.jobs import PLAN, Options
-    from greenline.ci.sharding.plan_file import write
+        code = show(done.report, form)
+    else:
+        from greenline.ci.sharding.emit.jobs import PLAN, Options
+        from greenline.ci.sharding.plan_file import write
 
-    write(done.plan, PLAN)
-    system = importlib.import_module(f"greenline.ci.sharding.emit.{emit}")
-    jobs = getattr(system, SYSTEMS[emit])
-    sys.stdout.write(jobs(done.plan) if emit == "github" else jobs(done.plan, Options()))
-    sys.stdout.flush()
-    return show(done.report, form, sys.stderr)
+        write(done.plan, PLAN)
+        system = importlib.import_module(f"greenline.ci.sharding.emit.{emit}")
+        jobs = getattr(system, SYSTEMS[emit])
+        sys.stdout.write(jobs(done.plan) if emit == "github" else jobs(done.plan, Options()))
+        sys.stdout.flush()
+        code = show(done.report, form, sys.stderr)
+    return INCOMPLETE if strict and not code and not done.report.complete else code
 
 
 def _file(text: str) -> tuple[str, str]:

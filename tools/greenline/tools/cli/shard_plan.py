@@ -9,15 +9,16 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import click
 
 from greenline.ci.sharding.durations import Known, by_file, read_durations
 from greenline.ci.sharding.needs import file_of, seconds_of
 from greenline.ci.sharding.plan import Wanted, make_plan
-from greenline.ci.sharding.plan_file import Plan, dumps
+from greenline.ci.sharding.plan_file import Plan, Pool, dumps
 from greenline.ci.sharding.plan_file import read as read_plan
-from greenline.ci.sharding.selected import Selected, expand, from_answer, read_selected
+from greenline.ci.sharding.selected import expand, from_answer, read_selected
 from greenline.ci.sharding.settings import Settings, settings_of
 from greenline.ci.sharding.units import make_units
 from greenline.depgraph.config import Config, load
@@ -65,9 +66,11 @@ def without_collector(function: Callable[..., int]) -> Callable[..., int]:
 @click.option("--output", metavar="FILE", help="Write the plan (JSON) into FILE as well.")
 @click.option("--svg", metavar="FILE", help="Draw the plan into FILE.")
 @click.option("--strict", is_flag=True, help="Exit 3 when no plan meets the target.")
+@click.argument("more", nargs=-1, metavar="[FILE…]")
 @change_options
 @without_collector
 def command(
+    more: tuple[str, ...],
     tests: str | None,
     durations: tuple[str, ...],
     shards: str | None,
@@ -85,8 +88,11 @@ def command(
 ) -> int:
     """Put tests on runners, so that the last one ends early, or by a target at least cost.
 
-    Works anywhere: with --tests and --durations it needs no repository.
+    Works anywhere: with --tests and --durations it needs no repository. FILE…: more durations.
     """
+    if more and not durations:
+        raise GreenlineError(f"what is {more[0]!r} for?", "durations come as --durations FILE, tests as --tests FILE")
+    durations += more
     start = time.monotonic()
     workspace = _workspace()
     root = workspace.root if workspace else root_of(None)
@@ -103,16 +109,17 @@ def command(
         answer = affected(request=request_of(base, base_exact, head, suite, reasons=False), progress=Progress())
         tell(answer._replace(warnings=[]), time.monotonic() - start)  # the plan has them
         selected = from_answer(answer)
-    known = (
-        read_durations(durations, variant) if durations else _history(workspace, config, settings, variant, selected)
-    )
+    if durations:
+        known, pools = read_durations(durations, variant), settings.pools
+    else:
+        known, pools = _history(workspace, config, settings, variant)
     warnings = [*selected.warnings, *known.warnings]
     expanded = expand(selected, by_file(known.seconds))
     made = make_units(expanded.tests, known, settings.rules, _reader(selected.root or root), settings.share_gpus)
     plan = make_plan(
         made.units,
         wanted,
-        settings.pools,
+        pools,
         settings.file_cost,
         expanded.owned,
         read_plan(previous) if previous else None,
@@ -167,21 +174,40 @@ def _bytes_of(path: str) -> bytes:
         raise GreenlineError(f"{path}: the tests cannot be read: {error.strerror}") from None
 
 
-def _history(
-    workspace: Workspace | None, config: Config, settings: Settings, variant: str | None, selected: Selected
-) -> Known:
-    """What the store knows; nothing outside a repository, or when the store is off."""
-    nothing = Known({}, {}, {}, {}, {})
-    if workspace is None or not selected.items:
-        return nothing
-    from greenline.ci.sharding.history import known_tests
+CAREFUL = 0.9
+"""Quantile of durations from which on waits, too, are planned with their 95th percentile."""
+
+
+class _Memory(NamedTuple):
+    """What the store knows: of tests, and the pools with the waits that were measured."""
+
+    known: Known
+    pools: tuple[Pool, ...]
+
+
+def _history(workspace: Workspace | None, config: Config, settings: Settings, variant: str | None) -> _Memory:
+    """Nothing outside a repository, or when the store is off."""
+    memory = _Memory(Known({}, {}, {}, {}, {}), settings.pools)
+    if workspace is None:
+        return memory
+    from greenline.ci.sharding.history import known_tests, waits
     from greenline.ci.store import NoStore, open_store
 
     try:
         store = open_store(workspace, config)
     except NoStore as error:
-        return nothing._replace(warnings=(f"no durations: {error.message}",))
-    return known_tests(store, variant or "", settings.quantile)
+        warnings = (f"no durations: {error.message}",)
+        return memory._replace(known=memory.known._replace(warnings=warnings))
+    measured = waits(store)
+    careful = settings.quantile >= CAREFUL
+    pools = []
+    for pool in settings.pools:
+        wait = measured.get(pool.name)
+        if wait is not None and not pool.wait:  # what greenline.yaml says has the last word
+            queue, startup = (wait.queue_p95, wait.startup_p95) if careful else (wait.queue, wait.startup)
+            pool = pool._replace(queue=queue, startup=startup)
+        pools.append(pool)
+    return _Memory(known_tests(store, variant or "", settings.quantile), tuple(pools))
 
 
 def _reader(root: str) -> Callable[[str], bytes | None]:

@@ -9,17 +9,17 @@ import tempfile
 import click
 
 from greenline.ci.execution.gpus import find_gpus
-from greenline.ci.execution.parts import parts_of
+from greenline.ci.execution.parts import digest, parts_of
 from greenline.ci.execution.placement import Gpu, Machine
 from greenline.ci.execution.queue import Ended
 from greenline.ci.execution.shard import (
-    RESULTS,
     Setting,
     attempt_of,
     check_commit,
     is_sequence,
     prepare_results,
     run_shard,
+    usual_results,
 )
 from greenline.ci.execution.slots import Who, run_slots
 from greenline.ci.sharding import plan_file
@@ -37,7 +37,7 @@ from greenline.depgraph.workspace import find
 @click.option("--slots", metavar="N", type=click.IntRange(min=1), help="Tests at a time; as many as there are CPUs.")
 @click.option("--gpus", metavar="N", type=click.IntRange(min=0), help="Logical GPUs instead of those that are here.")
 @click.option("--timeout", metavar="SECONDS", type=float, help="End a test that is silent for so long.")
-@click.option("--results", metavar="DIR", default=RESULTS, show_default=True, help="Where to record what happened.")
+@click.option("--results", metavar="DIR", help="Where to record what happened; .greenline/results/PLAN.")
 @click.option("--attempt", metavar="N", type=click.IntRange(min=1), help="Which attempt this is, if not the next one.")
 @click.option("--any-commit", is_flag=True, help="Run the plan of another commit.")
 @click.argument("pytest_args", metavar="[-- PYTEST_ARGS...]", nargs=-1, type=click.UNPROCESSED)
@@ -49,7 +49,7 @@ def command(
     slots: int | None,
     gpus: int | None,
     timeout: float | None,
-    results: str,
+    results: str | None,
     attempt: int | None,
     any_commit: bool,
     pytest_args: tuple[str, ...],
@@ -63,13 +63,14 @@ def command(
     workspace = find()
     config = configuration.load(workspace.root, workspace.cache)
     commit = check_commit(plan, workspace, any_commit)
-    results = os.path.abspath(results)
     if not plan.shards:
         _say("the plan is empty: there is nothing to run")
         return 0
     _check(plan, index, local, address)
+    name = digest(plan)
+    results = os.path.abspath(results) if results else usual_results(workspace.root, name)
     prepare_results(results)
-    setting = Setting(plan, workspace.root, config, results, pytest_args, commit)
+    setting = Setting(plan, workspace.root, config, results, pytest_args, commit, name)
     who = Who(index, attempt or attempt_of(results, index), _runner_kind(plan, index, local))
     if index is not None and is_sequence(plan.pool(plan.shards[index]), plan.shards[index]):
         return run_shard(setting, index, who.attempt, _say)

@@ -11,11 +11,13 @@ from collections.abc import Callable
 import click
 
 from greenline.ci.execution import result_files
+from greenline.ci.execution.parts import digest
+from greenline.ci.execution.shard import usual_results
 from greenline.ci.sharding import plan_file
 from greenline.ci.sharding.plan_file import Plan
 from greenline.ci.sharding.verify import LOST, MISSING, SILENT, SKIPPED, Verdict, verify
 from greenline.depgraph import config as configuration
-from greenline.depgraph.workspace import NotARepository, find
+from greenline.depgraph.workspace import NotARepository, find, root_of
 
 MOST_TOLD = 50
 """Problems that are printed; JSON has all."""
@@ -29,7 +31,7 @@ _PAUSE = 5.0
 @click.option("--wait", metavar="SECONDS", type=float, default=0, help="Wait this long for shards that still run.")
 @click.option("--allow-skips", is_flag=True, help="A skip is fine where the test has run before.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@click.argument("results", metavar="RESULTS...", nargs=-1)
+@click.argument("results", metavar="[RESULTS...]", nargs=-1)
 def command(
     plan_path: str,
     variants: tuple[str, ...],
@@ -40,10 +42,12 @@ def command(
 ) -> int:
     """Prove that every test of a plan has exactly one accepted result per suite and variant.
 
-    RESULTS are the files that `greenline shard run` recorded, or folders with them. Make it one job that always
+    RESULTS are the files that `greenline shard run` recorded, or folders with them; without any, where it records
+    unless told. Make it one job that always
     runs, and require that one. The exit code is 0 for a proven green run, 1 for one that is red or not proven.
     """
     plan = plan_file.read(plan_path)
+    results = results or ((usual_results(root_of(), digest(plan)),) if plan.shards else ())
     end = time.monotonic() + wait
     verdict = _verdict(plan, results, variants)
     while any(each.kind in _MAY_COME for each in verdict.problems) and time.monotonic() < end:
