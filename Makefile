@@ -16,7 +16,7 @@ test: $(VENV)/.stamp ## Run the tests
 	$(BIN)/python -m pytest -n auto tests
 
 test-slow: $(VENV)/.stamp ## Run the tests that need servers, other programs or minutes
-	$(BIN)/python -m pytest -m slow tests
+	$(BIN)/python -m pytest -n auto --dist loadfile -m slow tests
 
 lint: $(VENV)/.stamp ## Check style and types
 	$(BIN)/ruff check
