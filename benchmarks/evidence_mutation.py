@@ -210,7 +210,8 @@ class Bench:
     def select(self) -> dict[str, Any]:
         """Affected test file → names of its affected tests, or None for all."""
         command = [str(trees.GREENLINE), "affected", "--base", "HEAD", "--mode", "auto", "--format", "json"]
-        done = subprocess.run(command, cwd=self.tree, env=self.environment, capture_output=True, text=True, check=False)
+        own = trees.environment()  # the suite's PYTHONPATH would give greenline the mutant of a library that it uses
+        done = subprocess.run(command, cwd=self.tree, env=own, capture_output=True, text=True, check=False)
         if done.returncode:
             sys.exit(f"greenline failed:\n{done.stderr}")
         tests = json.loads(done.stdout)["tests"]

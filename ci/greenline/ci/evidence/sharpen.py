@@ -12,7 +12,7 @@ import sqlite3
 import struct
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from pyroaring import BitMap
@@ -53,7 +53,8 @@ def known_suites(
     found = []
     for evidence in load(opened.workspace, config, environment):
         root = opened.suites_by_name().get(evidence.suite)
-        if root is None or evidence.variant != variant_of(opened.workspace.root, root, environment):
+        command = next((suite.command for suite in config.suites if suite.name == evidence.suite), ())
+        if root is None or evidence.variant != variant_of(opened.workspace.root, root, environment, command):
             continue
         try:
             since = _since(opened, config, evidence)
@@ -295,13 +296,16 @@ def _closest(known: Known, records: BitMap) -> Hit:
 # -- variants ------------------------------------------------------------------------------------------------
 
 
-def variant_of(top: str, root: str, environment: Mapping[str, str] = os.environ) -> str:
-    """The variant that a suite would run under now: its interpreter's version, this platform, $GREENLINE_VARIANT."""
-    version = _python_version(top, root, environment) or platform.python_version()
+def variant_of(top: str, root: str, environment: Mapping[str, str] = os.environ, command: Sequence[str] = ()) -> str:
+    """The variant that a suite would run under now: its interpreter's version, this platform, $GREENLINE_VARIANT.
+
+    ``command``: what starts its pytest, where greenline.yaml says so.
+    """
+    version = _python_version(top, root, environment, command) or platform.python_version()
     return " ".join(filter(None, (version, f"{sys.platform}-{platform.machine()}", environment.get(EXTRA, ""))))
 
 
-def _python_version(top: str, root: str, environment: Mapping[str, str]) -> str | None:
+def _python_version(top: str, root: str, environment: Mapping[str, str], command: Sequence[str]) -> str | None:
     """The version of the environment that `greenline test` would take, without starting it."""
     folders = [root]
     while folders[-1]:
@@ -309,6 +313,8 @@ def _python_version(top: str, root: str, environment: Mapping[str, str]) -> str 
     homes = [os.path.join(top, folder, ".venv") for folder in folders]
     if environment.get("VIRTUAL_ENV"):
         homes.insert(len(homes) - 1, environment["VIRTUAL_ENV"])
+    if command and os.path.dirname(command[0]):
+        homes.insert(0, os.path.join(top, root, os.path.dirname(os.path.dirname(command[0]))))
     for home in homes:
         try:
             with open(os.path.join(home, "pyvenv.cfg"), encoding="utf-8") as file:
