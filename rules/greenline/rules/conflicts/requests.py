@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 
 from greenline.depgraph.fixture_requests import PLUGIN_FIXTURES
-from greenline.depgraph.fixtures import FileFixtures, read_fixtures
 from greenline.rules.conflicts.infer import World
 from greenline.rules.conflicts.modules import Function
 from greenline.rules.conflicts.uses import Problem
@@ -17,7 +16,7 @@ def fixture_problems(world: World, path: str) -> list[Problem]:
     name = path.rpartition("/")[2]
     if not (name == "conftest.py" or tree.suites.is_test_file(path)):
         return []
-    facts = _facts(world, path)
+    facts = world.fixtures(path)
     if facts.opaque:
         return []
     visible = _visible(world, path)
@@ -37,14 +36,6 @@ def fixture_problems(world: World, path: str) -> list[Problem]:
     return list(found.values())
 
 
-def _facts(world: World, path: str) -> FileFixtures:
-    suite = world.tree.suites.suite_of(path)
-    data = world.tree.read(path)
-    if data is None:
-        return FileFixtures()
-    return read_fixtures(data, suite.python_functions, suite.python_classes) if suite else read_fixtures(data)
-
-
 def _visible(world: World, path: str) -> set[str] | None:
     """The fixtures that a file sees; None when there may be others."""
     found: set[str] = set()
@@ -55,7 +46,7 @@ def _visible(world: World, path: str) -> set[str] | None:
         if current in done:
             continue
         done.add(current)
-        facts = _facts(world, current)
+        facts = world.fixtures(current)
         if facts.opaque:
             return None
         found.update(one.name for one in facts.fixtures)
