@@ -131,7 +131,7 @@ class Rule:
     def spelling(self, tokens: Iterable[str], importers: BitMap, removed: bool = False, follow: bool = True) -> BitMap:
         """Who ran a block that contains one of these names, or one that statements run at import make of it.
 
-        ``removed``: an import statement with the name fails. ``follow``: whether what is made of it counts.
+        ``removed``: what asks for the name at import fails. ``follow``: whether what is made of it counts.
         """
         waiting, seen = [token for token in tokens if token], set()
         blocks: set[tuple[str, str]] = set()
@@ -306,16 +306,19 @@ class _Made(NamedTuple):
 
 
 def _made_by(region: spelled.Region, removed: bool) -> _Made:
-    """What a region that contains a name makes of it: blocks whose runs differ, and further names."""
+    """What a region that contains a name makes of it: blocks whose runs differ, and further names.
+
+    ``removed``: the name is gone, so that whatever asks for it at import fails, and the module with it.
+    """
     if region.kind == spelled.BODY:
         return _Made([region.name], [])
+    if removed:
+        return _Made([""], list(region.binds))
     if region.kind == spelled.HEAD:
         return _Made([region.name], list(region.binds))
     if region.kind == spelled.CLASS:
         return _Made([f"{region.name}."], [region.name.rpartition(".")[2], *region.binds])
-    if region.kind == spelled.IMPORT:
-        return _Made([""] if removed else [], list(region.binds))
-    if region.kind == spelled.BINDING:
+    if region.kind in (spelled.IMPORT, spelled.BINDING):
         return _Made([], list(region.binds))
     return _Made([""], [])
 
