@@ -233,7 +233,11 @@ class _ScriptPaths:
         folder, _, name = glob.rpartition("/")
         if not name.strip("*").removesuffix(".py"):
             return []
-        start = "*/" if folder.strip("*/") else f"/{importer.rpartition('/')[0]}/".replace("//", "/")
-        match = re.compile(fnmatch.translate(start + (glob if folder.strip("*/") else name))).match
+        if folder.strip("*/"):
+            pattern = fnmatch.translate(f"*/{glob}")
+        else:  # the importer's folder is no glob, whatever its name
+            beside = importer.rpartition("/")[0]
+            pattern = re.escape(f"/{beside}/" if beside else "/") + fnmatch.translate(name)
+        match = re.compile(pattern).match
         assert self._by_name is not None
         return [path for paths in self._by_name.values() for path in paths if match(f"/{path}")]
