@@ -16,6 +16,7 @@ from greenline.depgraph.workspace import Workspace
 from greenline.rules.conflicts.classes import class_problems
 from greenline.rules.conflicts.collisions import collisions, same_basename
 from greenline.rules.conflicts.dotted import CONFIGURATION, in_configuration, resolve_dotted
+from greenline.rules.conflicts.import_cycles import import_cycles
 from greenline.rules.conflicts.infer import World
 from greenline.rules.conflicts.interface import changed_names, spells
 from greenline.rules.conflicts.keys import dead_keys
@@ -28,7 +29,13 @@ from greenline.rules.conflicts.requests import fixture_problems
 from greenline.rules.conflicts.results import fits
 from greenline.rules.conflicts.uses import Fact, Problem, read_uses
 
-CHECKS: tuple[Callable[[Merge], list[Found]], ...] = (collisions, same_basename, migration_heads, dead_keys)
+CHECKS: tuple[Callable[[Merge], list[Found]], ...] = (
+    collisions,
+    same_basename,
+    migration_heads,
+    dead_keys,
+    import_cycles,
+)
 """What looks at a merge as a whole."""
 __all__ = ["Conflict", "find_conflicts"]
 
