@@ -20,6 +20,7 @@ from greenline.rules.conflicts.import_cycles import import_cycles
 from greenline.rules.conflicts.infer import World
 from greenline.rules.conflicts.interface import changed_names, spells
 from greenline.rules.conflicts.keys import dead_keys
+from greenline.rules.conflicts.manifests import environment_problems
 from greenline.rules.conflicts.merge import Merge, open_merge
 from greenline.rules.conflicts.migrations import migration_heads
 from greenline.rules.conflicts.name import explain
@@ -35,6 +36,7 @@ CHECKS: tuple[Callable[[Merge], list[Found]], ...] = (
     migration_heads,
     dead_keys,
     import_cycles,
+    environment_problems,
 )
 """What looks at a merge as a whole."""
 __all__ = ["Conflict", "find_conflicts"]
