@@ -24,6 +24,7 @@ from greenline.rules.conflicts.manifests import environment_problems
 from greenline.rules.conflicts.merge import Merge, open_merge
 from greenline.rules.conflicts.migrations import migration_heads
 from greenline.rules.conflicts.name import explain
+from greenline.rules.conflicts.pollution import pollution
 from greenline.rules.conflicts.registry import registry_problems
 from greenline.rules.conflicts.report import Conflict, Found, as_conflict, textual
 from greenline.rules.conflicts.requests import fixture_problems
@@ -37,6 +38,7 @@ CHECKS: tuple[Callable[[Merge], list[Found]], ...] = (
     dead_keys,
     import_cycles,
     environment_problems,
+    pollution,
 )
 """What looks at a merge as a whole."""
 __all__ = ["Conflict", "find_conflicts"]
