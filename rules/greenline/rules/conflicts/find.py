@@ -76,12 +76,13 @@ def find_in(merge: Merge) -> list[Found]:
 
 def suspects(merge: Merge) -> dict[str, frozenset[str]]:
     """The files of the merged state that one side changed and that spell a name that the other changed, with these
-    names: only they can hold a use that the other side does not know of."""
+    names: only they can hold a use that the other side does not know of. Without sides, all files that spell one."""
     found: dict[str, frozenset[str]] = {}
     sides = (merge.ours, merge.theirs)
     names = [changed_names(merge, side.tree) for side in (sides[:1] if merge.linear else sides)]
     for user, words in zip(sides, reversed(names), strict=False):
-        for path in merge.changed(user) if words else ():
+        paths = merge.merged.tree.files if merge.linear else merge.changed(user)
+        for path in paths if words else ():
             if path in merge.merged.tree.files and _may_hold(path):
                 wanted = found.get(path, frozenset()) | words
                 if spells(merge.merged.tree.read(path) or b"", wanted):

@@ -202,8 +202,8 @@ def _told(merge: Merge, failure: Failed, ours: list[Edge], theirs: list[Edge]) -
     """The failure with the import of each side that closes the circle, those that take part in it before others."""
     pairs = set(zip(failure.circle, (*failure.circle[1:], failure.circle[0]), strict=True))
     mine, other = (_closing(side, pairs, failure.circle) for side in (ours, theirs))
-    if (other.importer, other.line) == (failure.path, failure.line) or mine is other:
-        mine, other = other, next((edge for edge in ours if edge != other and edge.imported in failure.circle), mine)
+    if mine == other:  # without sides: another import of the circle
+        mine = _closing([edge for edge in ours if edge.importer != other.importer] or ours, pairs, failure.circle)
     dotted = merge.merged.tree.dotted
     way = " -> ".join(map(dotted, (*failure.circle, failure.circle[0])))
     message = (
