@@ -11,9 +11,7 @@ import posixpath
 import re
 import tomllib
 from collections.abc import Collection, Iterable, Iterator
-from typing import NamedTuple
-
-from packaging.requirements import InvalidRequirement, Requirement
+from typing import TYPE_CHECKING, NamedTuple
 
 from greenline.depgraph.blocks import leaf
 from greenline.depgraph.distributions import import_names, is_developer_tool
@@ -23,6 +21,9 @@ from greenline.rules.conflicts.infer import World
 from greenline.rules.conflicts.merge import Merge
 from greenline.rules.conflicts.report import Found
 from greenline.rules.conflicts.uses import Problem
+
+if TYPE_CHECKING:  # loaded when a manifest changed
+    from packaging.requirements import Requirement
 
 NUMBER = 21
 
@@ -122,6 +123,8 @@ def _requirements(world: World, path: str) -> list[tuple[int, Requirement]]:
 
 
 def _parsed(text: str) -> list[Requirement]:
+    from packaging.requirements import InvalidRequirement, Requirement
+
     try:
         return [Requirement(text)]
     except InvalidRequirement:
