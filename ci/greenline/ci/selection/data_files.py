@@ -28,7 +28,7 @@ RUN_ALL = (
 NO_EFFECT = (
     "**/*.md", "**/*.rst", "**/LICENSE*", "**/LICENCE*", "**/COPYING*", "**/NOTICE*", "**/AUTHORS*", "**/CONTRIBUTORS*",
     "**/CODEOWNERS", "**/CHANGELOG*", "**/CHANGES*", "**/HISTORY*", "**/README*", "docs/**", "doc/**",
-    ".github/ISSUE_TEMPLATE/**", ".github/*.md", ".github/dependabot.yml", ".github/FUNDING.yml", ".github/CODEOWNERS",
+    ".github/*", ".github/ISSUE_TEMPLATE/**", ".github/DISCUSSION_TEMPLATE/**", ".github/PULL_REQUEST_TEMPLATE/**",
     "**/.gitignore", "**/.gitattributes", "**/.gitkeep", "**/.mailmap", "**/.git-blame-ignore-revs", "**/.editorconfig",
     "**/.vscode/**", "**/.idea/**", "**/.pre-commit-config.yaml", "**/.pre-commit-hooks.yaml", "**/.dockerignore",
     "**/py.typed", "**/.flake8", "**/mypy.ini", "**/.mypy.ini", "**/ruff.toml", "**/.ruff.toml", "**/.pylintrc",
