@@ -24,6 +24,7 @@ import shutil
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
@@ -34,7 +35,6 @@ from greenline.ci.affected import Request, affected
 from greenline.ci.evidence.ingest import ingest
 from greenline.ci.evidence.rule import is_named
 from greenline.depgraph import config as configuration
-from greenline.depgraph.blocks import definitions
 from greenline.depgraph.workspace import find
 
 MOST = 1.25
@@ -224,7 +224,7 @@ def _is_chosen(test: str, chosen: dict[str, tuple[str, ...] | None]) -> bool:
 
 def edited(text: str, name: str) -> str:
     """The file with one more statement at the end of a function's body."""
-    node = dict(definitions(ast.parse(text).body))[name]
+    node = dict(functions(ast.parse(text)))[name]
     last, lines = node.body[-1], [line.encode() for line in text.splitlines(keepends=True)]
     assert last.end_lineno and last.end_col_offset
     if last.lineno == node.lineno:  # def f(): return 1
@@ -233,6 +233,15 @@ def edited(text: str, name: str) -> str:
     else:
         lines.insert(last.end_lineno, b" " * node.body[0].col_offset + b"0xED17\n")
     return b"".join(lines).decode()
+
+
+def functions(node: ast.AST, inside: str = "") -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    """The functions of a module by qualified name, those under ``if`` and ``try`` too, none in another function."""
+    for part in ast.iter_child_nodes(node):
+        if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield inside + part.name, part
+        elif not isinstance(part, ast.expr):
+            yield from functions(part, f"{inside}{part.name}." if isinstance(part, ast.ClassDef) else inside)
 
 
 def report(

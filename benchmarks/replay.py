@@ -6,9 +6,10 @@ CLONE is a clone with its history, VENV an environment of CPython 3.12 or newer 
 pytest-greenline; VENV2 has pytest-testmon instead. Records are kept fresh only by what selection itself ran. At each
 commit, beside that:
 
-- all tests run once under a profiler that shares nothing with the recorder. A test that fails there and in three runs
-  alone, passed at the commit before, and was not selected is missed. The tests that ran a function of which the text
-  changed, or are new, are called true: a lower bound, since a constant or a class attribute has no function.
+- where a Python file or anything below src/ and tests/ changed, all tests run once under a profiler that shares nothing
+  with the recorder. A test that fails there and in three runs alone, passed at the commit before, and was not selected
+  is missed. The tests that ran a function of which the text changed, or which is new, are called true: a lower bound,
+  since a constant or a class attribute has no function.
 - the commit's own tests run on the source before it (see `greenline audit`): those that fail there have to be selected
   from there to the commit; and from the commit back to there, where they are the regression that a revert brings. There
   the place of the first failing test is taken: among the selected, in the order in which greenline runs them, in
@@ -34,12 +35,12 @@ from statistics import mean, median
 from typing import Any, NamedTuple
 
 import trees
+from evidence_truth import functions
 
 from greenline.ci.affected import Answer, Request, affected
 from greenline.ci.audit import Replay, Step, history
 from greenline.ci.scores import interval
 from greenline.ci.shadow import Selected
-from greenline.depgraph.blocks import definitions
 from greenline.depgraph.workspace import find
 
 ORACLE = """
@@ -117,6 +118,7 @@ def main() -> int:
     commits = history(workspace, args.commits, args.until)
     rows = [Row(*each) for each in _kept(home / "steps.jsonl")]
     tests = args.tests.split()
+    args.python, args.testmon = (each and str(Path(each).absolute()) for each in (args.python, args.testmon))
     replay = Replay(workspace, args.python, home=str(home))
     try:
         with (home / "steps.jsonl").open("a") as file:
@@ -185,7 +187,7 @@ class AllTests:
         """``failing``: tests that failed before."""
         assert step.answer
         chosen = Selected(step.answer.tests)
-        ran = self.at(step.commit)
+        ran = self.at(step.commit) if self.concerns_tests(before, step.commit) else {}
         missed = dict(step.missed)
         suspects = [test for test in sorted(failures(ran) - failing) if test not in chosen]
         for test in suspects[:20]:
@@ -211,11 +213,16 @@ class AllTests:
             step.flipped,
             len(step.flipped) + sum(test not in chosen and outcome == "passed" for test, (outcome, _) in ran.items()),
             missed,
-            sorted(failures(ran)),
+            sorted(failures(ran) if ran else failing),
             place,
             step.wall,
             step.mixed,
         )
+
+    def concerns_tests(self, before: str, commit: str) -> bool:
+        """Whether anything but documentation, settings of CI and lock files changed."""
+        paths = trees.git(self.root, "diff", "--name-only", "--no-renames", before, commit).splitlines()
+        return any(path.endswith(".py") or path.startswith(("src/", "tests/")) for path in paths)
 
     def changed(self, before: str, commit: str) -> set[tuple[str, str]]:
         """The functions of the commit that were not so before."""
@@ -232,11 +239,10 @@ class AllTests:
         command = ["git", "show", f"{commit}:{path}"]
         done = subprocess.run(command, cwd=self.root, capture_output=True, text=True, check=False)
         found: dict[str, str] = {}
-        for name, node in definitions(ast.parse(done.stdout).body):  # none where there is no such file
-            if not isinstance(node, ast.ClassDef):
-                if ast.get_docstring(node) is not None:
-                    del node.body[0]
-                found[name] = found.get(name, "") + ast.dump(node)
+        for name, node in functions(ast.parse(done.stdout)):  # none where there is no such file
+            if ast.get_docstring(node) is not None:
+                del node.body[0]
+            found[name] = found.get(name, "") + ast.dump(node)
         return found
 
 

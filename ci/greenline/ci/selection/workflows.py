@@ -28,7 +28,7 @@ _INERT_KEYS = frozenset(
     "name permissions concurrency timeout-minutes needs if outputs environment continue-on-error id".split()  # noqa: SIM905
 )
 _HARMLESS = re.compile(
-    r"(?:echo|gh|git|ls|mkdir|sha256sum|twine|pre-commit|mypy|ruff|pyright|black|isort|flake8|zizmor|sphinx-build"
+    r"(?:base64|cat|cd|cp|echo|gh|git|ls|mkdir|mv|sha256sum|twine|pre-commit|mypy|ruff|pyright|black|isort|flake8|zizmor|sphinx-build"
     r"|uv build|uv lock|uv publish|hatch build|(?:python3? -m )?(?:build|twine|pre[-_]commit|mypy|pip install))(?:\s|$)"
 )
 """Commands that run no tests. What they install or write is for the rest of their own job, which needs to be harmless
