@@ -66,7 +66,7 @@ def pytest_runtest_protocol(item):
     result = yield
     here = os.getcwd() + os.sep
     ran = {(code.co_filename.removeprefix(here), code.co_qualname.partition(".<locals>")[0])
-           for code in SEEN if code.co_filename.startswith(here)}
+           for code in list(SEEN) if code.co_filename.startswith(here)}
     RESULTS[item.nodeid][1].extend(sorted(ran))
     return result
 
