@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import posixpath
 
+from greenline.ci.selection import workflows
 from greenline.ci.selection.found import Found
 from greenline.depgraph.config import Config
 from greenline.depgraph.globs import matcher
-from greenline.depgraph.index import globs_of
+from greenline.depgraph.index import Opened, globs_of
 from greenline.depgraph.layout import is_code, is_module
 from greenline.depgraph.overlay import FileState, generated_from
 from greenline.depgraph.workspace import SUBMODULE
 
 RUN_ALL = (
-    ".github/workflows/**", ".github/actions/**", ".gitlab-ci.yml", ".gitlab/ci/**", ".buildkite/**", ".circleci/**",
+    ".github/actions/**", ".gitlab-ci.yml", ".gitlab/ci/**", ".buildkite/**", ".circleci/**",
     "azure-pipelines.yml", "Jenkinsfile", "**/Dockerfile*", "**/docker-compose*.y*ml", "**/compose*.y*ml",
     "**/noxfile.py", "greenline.yaml",
 )  # fmt: skip
@@ -51,9 +52,20 @@ class DataRules:
     def __init__(self, config: Config) -> None:
         self.data = [(matcher(rule.files), rule.affects) for rule in config.data]
         self.edges = [(matcher(edge.from_), edge.to, edge.reason) for edge in config.edges]
-        self.run_all = matcher((*RUN_ALL, *config.run_all))
+        self._run_all = matcher((*RUN_ALL, *config.run_all))
         self.ignore = matcher(config.ignore)
-        self.no_effect = matcher(NO_EFFECT)
+        self._no_effect = matcher(NO_EFFECT)
+
+    def decides(self, opened: Opened, state: FileState) -> bool:
+        """Whether the change of a file decides how tests run."""
+        if not state.path.startswith(workflows.FOLDER) or self._run_all(state.path):
+            return self._run_all(state.path)
+        sides = [opened.contents.get(state.path, oid) for oid in (state.base, state.head)]
+        return workflows.decides(*sides) or (sides[0] is None and sides[1] is None)
+
+    def no_effect(self, path: str) -> bool:
+        """Whether no test depends on a file, unless one spells its name. Of workflows where `decides` says no."""
+        return path.startswith(workflows.FOLDER) or self._no_effect(path)
 
 
 def judge_any(found: Found, state: FileState, rules: DataRules) -> bool:
@@ -77,7 +89,7 @@ def judge_any(found: Found, state: FileState, rules: DataRules) -> bool:
         return True
     if rules.ignore(path):
         return True
-    if rules.run_all(path):
+    if rules.decides(found.opened, state):
         found.all(f"{path}: it decides how tests run")
         return True
     return False
