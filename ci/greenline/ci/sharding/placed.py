@@ -88,10 +88,8 @@ def _company(plan: Plan, shard: Shard, atom: PlannedAtom, test: str) -> Iterator
     else:
         others = ", ".join(f"{count} on shard {index}" for index, count in pieces.items() if index != shard.index)
         whole = sum(each.seconds for one in plan.shards for each in one.atoms if file_of(each.tests[0]) == file)
-        yield (
-            f"{file} ({whole:.1f} s) is split so that the shards end together: {pieces[shard.index]} of its tests here, "
-            f"{others}"
-        )
+        here = f"{pieces[shard.index]} of its tests here"
+        yield f"{file} ({whole:.1f} s) is split so that the shards end together: {here}, {others}"
     if len(atom.tests) > 1:
         yield f"its atom has {len(atom.tests)} tests, which follow each other"
 
