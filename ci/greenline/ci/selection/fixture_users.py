@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Callable
 
 from greenline.ci.selection.found import Found
-from greenline.depgraph.blocks import Delta, closure
+from greenline.depgraph.blocks import Delta
 from greenline.depgraph.fixture_requests import requesters
 from greenline.depgraph.fixtures import FileFixtures, read_fixtures
 from greenline.depgraph.graph import Graph
 from greenline.depgraph.linking import TEST
+from greenline.depgraph.mentions import closure
 from greenline.depgraph.packs import Packs
 from greenline.depgraph.parallel import map_shares
 from greenline.depgraph.resolve import Resolver, absolute
