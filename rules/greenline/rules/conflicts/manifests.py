@@ -40,16 +40,16 @@ class Disagreement(NamedTuple):
 
 def environment_problems(merge: Merge) -> list[Found]:
     """Manifests and lock files of both sides that do not fit together."""
-    if merge.linear:
-        return []
     ours, theirs = (sorted(path for path in merge.changed(side)) for side in (merge.ours, merge.theirs))
     mine, others = ({path for path in side if _describes(path)} for side in (ours, theirs))
     found = [_found(each) for each in _unreadable(merge, mine & others)] if mine and others else []
     if mine and others and not found:
-        known = {each.about for side in (merge.ours, merge.theirs) for each in _disagreements(side)}
+        before = [merge.base] if merge.linear else [merge.ours, merge.theirs]
+        known = {each.about for side in before for each in _disagreements(side)}
         found += [_found(each) for each in _disagreements(merge.merged) if each.about not in known]
     for side, paths, removing in ((merge.ours, ours, others), (merge.theirs, theirs, mine)):
-        if removing := {path for path in removing if is_manifest(path)}:
+        removing = {path for path in removing if is_manifest(path)}
+        if removing and not merge.linear:  # without sides nobody can tell who imports it and who removed it
             found += _imports_of_removed(merge, side, paths, removing)
     return found
 
@@ -69,7 +69,7 @@ def _found(each: Disagreement) -> Found:
 def _unreadable(merge: Merge, paths: Collection[str]) -> Iterator[Disagreement]:
     """Files that both sides changed, that git merged, and that are no TOML or JSON any more: a key is there twice."""
     for path in sorted(set(paths) - set(merge.textual)):
-        before = [_syntax_error(side, path) for side in (merge.ours, merge.theirs)]
+        before = [_syntax_error(side, path) for side in ([merge.base] if merge.linear else [merge.ours, merge.theirs])]
         why = _syntax_error(merge.merged, path)
         if why and not any(before):
             line = re.search(r"line (\d+)", why)
@@ -162,7 +162,7 @@ def _lock_of(world: World, path: str) -> str:
         compiled = path.removesuffix(".in") + ".txt"
         return compiled if compiled in world.tree.files else ""
     while name == "pyproject.toml":
-        for lock in ("uv.lock", "pdm.lock", "pylock.toml"):
+        for lock in ("uv.lock", "poetry.lock", "pdm.lock", "pylock.toml"):
             if posixpath.join(folder, lock) in world.tree.files:
                 return posixpath.join(folder, lock)
         if not folder:
