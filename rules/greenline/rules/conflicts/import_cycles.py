@@ -206,10 +206,9 @@ def _told(merge: Merge, failure: Failed, ours: list[Edge], theirs: list[Edge]) -
         mine = _closing([edge for edge in ours if edge.importer != other.importer] or ours, pairs, failure.circle)
     dotted = merge.merged.tree.dotted
     way = " -> ".join(map(dotted, (*failure.circle, failure.circle[0])))
-    message = (
-        f"import cycle {way}: {failure.path}:{failure.line} asks for {failure.name} of {dotted(failure.target)}, "
-        "which has not got that far"
-    )
+    target = dotted(failure.target)
+    asked = target if target.endswith(f".{failure.name}") else f"{failure.name} of {target}"
+    message = f"import cycle {way}: {failure.path}:{failure.line} asks for {asked}, which is not there yet"
     problem = Problem("cycle", mine.importer, mine.line, 0, "", way, (other.importer, ""))
     return Found(problem, 14, "import-cycle", message, None, (other.importer, other.line))
 

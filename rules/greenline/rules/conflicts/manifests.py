@@ -29,13 +29,14 @@ NUMBER = 21
 
 
 class Disagreement(NamedTuple):
-    """Why an installer refuses a manifest: ``about`` stays the same when versions move."""
+    """Why an installer refuses a manifest: ``about`` stays the same when versions move; ``other``: the place that it
+    does not fit."""
 
     path: str
     line: int
     about: str
     told: str
-    other: str
+    other: tuple[str, int]
 
 
 def environment_problems(merge: Merge) -> list[Found]:
@@ -59,8 +60,8 @@ def _describes(path: str) -> bool:
 
 
 def _found(each: Disagreement) -> Found:
-    problem = Problem("manifest", each.path, each.line, 0, "", each.about, (each.other, ""))
-    return Found(problem, NUMBER, "environment", each.told, None, (each.other, 0))
+    problem = Problem("manifest", each.path, each.line, 0, "", each.about, (each.other[0], ""))
+    return Found(problem, NUMBER, "environment", each.told, None, each.other)
 
 
 # -- files that cannot be read -------------------------------------------------------------------------------
@@ -73,7 +74,9 @@ def _unreadable(merge: Merge, paths: Collection[str]) -> Iterator[Disagreement]:
         why = _syntax_error(merge.merged, path)
         if why and not any(before):
             line = re.search(r"line (\d+)", why)
-            yield Disagreement(path, int(line[1]) if line else 1, "unreadable", f"{path} cannot be read: {why}", path)
+            yield Disagreement(
+                path, int(line[1]) if line else 1, "unreadable", f"{path} cannot be read: {why}", (path, 0)
+            )
 
 
 def _syntax_error(world: World, path: str) -> str:
@@ -104,11 +107,10 @@ def _disagreements(world: World) -> list[Disagreement]:
 
 def _requirements(world: World, path: str) -> list[tuple[int, Requirement]]:
     """The requirements of pyproject.toml (PEP 621 and 735) and of pip's lists, with their lines."""
-    text = (world.tree.read(path) or b"").decode("utf-8", "replace")
-    lines = text.splitlines()
+    lines = _lines(world, path)
     if posixpath.basename(path) == "pyproject.toml":
         try:
-            table = tomllib.loads(text)
+            table = tomllib.loads("\n".join(lines))
         except tomllib.TOMLDecodeError:
             return []
         project = table.get("project", {})
@@ -131,6 +133,10 @@ def _parsed(text: str) -> list[Requirement]:
         return []
 
 
+def _lines(world: World, path: str) -> list[str]:
+    return (world.tree.read(path) or b"").decode("utf-8", "replace").splitlines()
+
+
 def _line_of(lines: list[str], text: str) -> int:
     return next((at for at, line in enumerate(lines, 1) if text in line), 1)
 
@@ -149,10 +155,12 @@ def _against_lock(world: World, path: str, wanted: Iterable[tuple[int, Requireme
             continue
         versions = [one for one in locked.versions.get(name, "").split(" and ") if one]
         if name not in locked.entries:
-            yield Disagreement(path, line, f"{path} {name} locked", f"{lock} does not hold {name}", lock)
+            yield Disagreement(path, line, f"{path} {name} locked", f"{lock} does not hold {name}", (lock, 0))
         elif versions and not any(each.specifier.contains(one, prereleases=True) for one in versions):
             told = f"{path} wants {each}; {lock} holds {name} {locked.versions[name]}"
-            yield Disagreement(path, line, f"{path} {name} version", told, lock)
+            yield Disagreement(
+                path, line, f"{path} {name} version", told, (lock, _line_of(_lines(world, lock), each.name))
+            )
 
 
 def _lock_of(world: World, path: str) -> str:
@@ -173,13 +181,13 @@ def _lock_of(world: World, path: str) -> str:
 
 def _twice(path: str, wanted: Iterable[tuple[int, Requirement]]) -> Iterator[Disagreement]:
     """A distribution that pip finds twice in one list, each time otherwise."""
-    seen: dict[str, Requirement] = {}
+    seen: dict[str, tuple[int, Requirement]] = {}
     for line, each in wanted if path.endswith(".txt") else ():
         name = normalise(each.name)
-        first = seen.setdefault(name, each)
+        at, first = seen.setdefault(name, (line, each))
         if first.specifier != each.specifier and first.marker is None and each.marker is None:
             told = f"{path} wants {first} and {each}: pip refuses both together"
-            yield Disagreement(path, line, f"{path} {name} twice", told, path)
+            yield Disagreement(path, line, f"{path} {name} twice", told, (path, at))
 
 
 # -- imports of what is gone ---------------------------------------------------------------------------------
@@ -204,7 +212,8 @@ def _imports_of_removed(merge: Merge, side: World, paths: Iterable[str], manifes
                     name = modules[module]
                     problem = Problem("manifest", path, line, 0, "", f"import {name}", (gone[name], ""))
                     message = f"{path} imports {module}, and {name} is required nowhere any more"
-                    found.append(Found(problem, NUMBER, "environment", message, None, (gone[name], 0)))
+                    was = gone[name], _line_of(_lines(merge.base, gone[name]), name)
+                    found.append(Found(problem, NUMBER, "environment", message, None, was))
     return found
 
 
