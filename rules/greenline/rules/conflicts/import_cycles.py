@@ -120,7 +120,7 @@ def _circles(merge: Merge, ours: list[Edge], theirs: list[Edge]) -> list[frozens
     near = _reaching(merge, {edge.importer for edge in ours}) & _reaching(merge, {edge.importer for edge in theirs})
     near |= {edge.importer for edge in (*ours, *theirs)}
     near = {path for path in near if path.endswith(".py") and path in tree.files}
-    facts = tree.blobs.facts({path: tree.files[path] for path in sorted(near)})
+    facts = tree.blobs.scanned({path: tree.files[path] for path in sorted(near)})
     graph = networkx.DiGraph()
     graph.add_edges_from(
         (path, target) for path, each in facts.items() for target in _imported(tree, path, each) if target in near

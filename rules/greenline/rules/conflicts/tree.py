@@ -59,7 +59,7 @@ class Blobs:
             self._known[oid] = data
         return self._known[oid]
 
-    def facts(self, files: Mapping[str, str]) -> dict[str, Facts]:
+    def scanned(self, files: Mapping[str, str]) -> dict[str, Facts]:
         """What the scanner says of Python files: path → object id in, path → facts out."""
         store = FactStore(self._workspace.cache)
         store.load_packs()
