@@ -103,7 +103,7 @@ def _read(world: World, path: str, words: frozenset[str]) -> tuple[list[Problem]
             *problems,
             *class_problems(world, module),
             *fixture_problems(world, path),
-            *registry_problems(world, path),
+            *registry_problems(world, path, words),
         ]
     return problems, facts
 
