@@ -114,8 +114,8 @@ def _seen(binding: Binding) -> str:
     return f"{binding.kind} {binding.module} {binding.name}"
 
 
-_LINES = re.compile(rb"^ *(?:class +\w+\(.|(?:from|import) .* as |(?<= )\w+ as \w+,?$).*$|^\w+ = [\w.]+$", re.MULTILINE)
-_STAND_IN = re.compile(r"class\s+(\w+)\((.*)|(\w+) as (\w+)|^(\w+) = ([\w.]+)$")
+_LINES = re.compile(rb"^ *class +\w+\([^:]+|^ *(?:from|import) .* as .*$|^ +\w+ as \w+,?$|^\w+ = [\w.]+$", re.MULTILINE)
+_STAND_IN = re.compile(r"class\s+(\w+)\(((?s:.*))|(\w+) as (\w+)|^(\w+) = ([\w.]+)$")
 
 
 def _stand_ins(merge: Merge, words: set[str]) -> set[str]:

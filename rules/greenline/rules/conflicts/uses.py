@@ -65,17 +65,21 @@ _FAILURES = {
     "string": {"ImportError", "ModuleNotFoundError", "AttributeError"},
 }
 _NOT_RUN = frozenset(("skip", "skipif", "skipIf", "skipUnless", "xfail", "expectedFailure"))
-_ALWAYS = frozenset(("import", "object", "setattr", "delattr", "spy", "partial", "partialmethod"))
+ALWAYS = frozenset(("import", "object", "setattr", "delattr", "spy", "partial", "partialmethod"))
 """Words of lines that are read whether they spell a changed name or not."""
 _PLATFORM = frozenset(("platform", "version_info", "PY2", "PY3", "TYPE_CHECKING", "implementation"))
 
 
-def read_uses(world: World, path: str, words: frozenset[str]) -> tuple[list[Problem], list[Fact]]:
-    """What fails in a file of the world's tree, and how its calls fit, as far as it spells one of these words."""
+def read_uses(
+    world: World, path: str, words: frozenset[str], lines: Sequence[int] | None = None
+) -> tuple[list[Problem], list[Fact]]:
+    """What fails in a file of the world's tree, and how its calls fit, as far as it spells one of these words; and in
+    statements that have one of these lines, where they are given."""
     module = world.tree.module(path)
     if module is None:
         return [], []
-    finder = _Finder(world, path, module.tree, words, module.lines_with(words | _ALWAYS))
+    lines = module.lines_with(words | ALWAYS) if lines is None else lines
+    finder = _Finder(world, path, module.tree, words, lines)
     finder.body(module.tree.body)
     return finder.problems, finder.facts
 
