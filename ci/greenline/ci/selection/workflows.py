@@ -37,7 +37,7 @@ _INERT_KEYS = frozenset(
 )
 _HARMLESS = re.compile(
     r"(?:(?:if|then|else|elif|do|while|!)\s+)*"
-    r"(?:\[|\w+=\S*$|then|else|fi|do|done|exit|set|true|false|sleep|printf|date|grep|jq|sed|tee|touch|rm|"
+    r"(?:\[|\w+=\S*$|(?:then|else|fi|do|done)$|exit|set|true|false|sleep|printf|date|grep|jq|sed|tee|touch|rm|"
     r"base64|cat|cd|cp|echo|gh|git|ls|mkdir|mv|sha256sum|twine|pre-commit|prek|mypy|ruff|pyright|black|isort|flake8|zizmor|sphinx-build"
     r"|uv build|uv lock|uv publish|hatch build|(?:python3? -m )?(?:build|twine|pre[-_]commit|mypy|pip install))(?:\s|$)"
 )
