@@ -12,6 +12,7 @@ from greenline.ci.evidence import forms
 from greenline.ci.evidence import names as spelled
 from greenline.ci.evidence.names import Names
 from greenline.ci.evidence.reading import Evidence
+from greenline.ci.evidence.watched import is_watched
 from greenline.depgraph import changes as kinds
 from greenline.depgraph.blocks import Function, items, leaf, parse
 from greenline.depgraph.changes import Change, is_plain_base
@@ -103,6 +104,8 @@ class Rule:
             yield self.spelling([last], importers), "names"
             if change.owner:
                 yield self.family(path, change.owner, importers), "ran the family of the class of"
+        elif kind == kinds.MEMBER and is_watched(self.names, path, change.owner):
+            yield importers, "imports the module, where what makes the class looks at its members, of"
         elif kind == kinds.MEMBER:
             yield executed, "ran"
             tokens = [last] if change.name[-1:] != "." else []
@@ -237,6 +240,8 @@ class Rule:
         )
         if is_new and not convention and (not change.owner or self._is_plain_class(path, change.owner)):
             yield self._enumerators(path), "lists what is in the module of"
+        elif change.owner and is_watched(self.names, path, change.owner):
+            yield importers, "imports the module, where what makes the class looks at its members, of"
         elif change.owner:
             yield self.spelling([last], importers), "names"
             yield self.family(path, change.owner, importers), "ran the family of the class of"
