@@ -113,7 +113,7 @@ class Rule:
             yield self.family(path, change.owner, importers), "ran the family of the class of"
         elif kind == kinds.REMOVED:
             yield executed, "ran"
-            yield self.spelling([last], importers, removed=True), "names"
+            yield self.spelling([last], importers, gone=path), "names"
         elif name == "__all__":
             yield self._star_importers(path), "imports all of"
             yield self.spelling([name], importers, follow=False), "reads"
@@ -122,7 +122,7 @@ class Rule:
         elif kind == kinds.ADDED:
             yield from self._added(path, change, new, importers)
         elif kind == kinds.IMPORT_REMOVED:
-            yield self.spelling([last], importers, removed=True), "names"
+            yield self.spelling([last], importers, gone=path), "names"
             yield importers - self._have_otherwise(path, change, importers), "imports, only through its file,"
         elif kind == kinds.IMPORT_ADDED:
             yield self._spell_here(path, last), "names"
@@ -130,10 +130,11 @@ class Rule:
 
     # -- names ---------------------------------------------------------------------------------------------
 
-    def spelling(self, tokens: Iterable[str], importers: BitMap, removed: bool = False, follow: bool = True) -> BitMap:
+    def spelling(self, tokens: Iterable[str], importers: BitMap, gone: str = "", follow: bool = True) -> BitMap:
         """Who ran a block that contains one of these names, or one that statements run at import make of it.
 
-        ``removed``: what asks for the name at import fails. ``follow``: whether what is made of it counts.
+        ``gone``: the file that has the name no more: what asks for it at import fails. ``follow``: whether what is made
+        of it counts.
         """
         waiting, seen = [token for token in tokens if token], set()
         blocks: set[tuple[str, str]] = set()
@@ -151,8 +152,10 @@ class Rule:
                     continue
                 if not self.importers(path):
                     continue
-                for region in self.names.hits(path, token):
-                    made = _made_by(region, removed and len(seen) == 1)
+                hits = list(self.names.hits(path, token))
+                removed = bool(gone) and len(seen) == 1 and not self._has_its_own(path, hits, gone)
+                for region in hits:
+                    made = _made_by(region, removed)
                     blocks.update((path, block) for block in made.blocks)
                     if follow:
                         waiting += made.names
@@ -160,6 +163,13 @@ class Rule:
         found = [self.executed(path, name) for path, name in blocks if path]
         found += self.evidence.facts(forms.OPENED, [text for path, text in blocks if not path]).values()
         return BitMap().union(*found) & importers
+
+    def _has_its_own(self, path: str, hits: Iterable[spelled.Region], other: str) -> bool:
+        """Whether a file imports a name, and not from that other file: it imports nothing from there."""
+        graph = self.opened.graph
+        if path == other or path in map(graph.path, graph.importers(graph.node(other))):
+            return False
+        return any(region.kind == spelled.IMPORT for region in hits)
 
     def _spell_here(self, path: str, token: str) -> BitMap:
         """Who ran what contains the name in one file."""
