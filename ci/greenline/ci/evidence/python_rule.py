@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pyroaring import BitMap
 
 from greenline.ci.evidence import forms
 from greenline.ci.evidence import names as spelled
+from greenline.ci.evidence.decorators import File, run_as_python
 from greenline.ci.evidence.names import Names
 from greenline.ci.evidence.reading import Evidence
 from greenline.ci.evidence.watched import is_watched
@@ -99,7 +100,9 @@ class Rule:
             yield self.spelling(SIGNATURE_READERS, importers, follow=False), "reads signatures, such as that of"
         elif kind == kinds.DOCSTRING:
             yield from self._docstring(path, change, importers)
-        elif kind == kinds.SIGNATURE:
+        elif kind == kinds.COMPILED and run_as_python(change.node, File(path, new), self._imported_files):
+            return  # as if there were no decorator
+        elif kind in (kinds.SIGNATURE, kinds.COMPILED):
             yield executed, "ran"
             yield self.spelling([last], importers), "names"
             if change.owner:
@@ -321,6 +324,16 @@ class Rule:
             kept = [self.importers(other) for other in others if self._imports_at_import(other)]
             have = have & (BitMap().union(*kept) | BitMap())
         return have
+
+    def _imported_files(self, path: str, value: tuple[Any, ...]) -> list[File]:
+        """The files of the repository that one imported name may come from."""
+        graph = self.opened.graph
+        resolver, folder = graph.linker().resolver, path.rpartition("/")[0]
+        nodes = {
+            node for name in _imported(value, graph.layout.package_of(path)) for node in resolver.targets(name, folder)
+        }
+        trees = {graph.path(node): parse(self.opened.read_head(graph.path(node)) or b"") for node in sorted(nodes)}
+        return [File(each, tree) for each, tree in trees.items() if tree]
 
     def _is_inert(self, path: str) -> bool:
         source = self.opened.read_head(path) or self.old.get(path)
