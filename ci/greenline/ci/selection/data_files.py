@@ -15,7 +15,7 @@ from greenline.ci.selection.found import Found
 from greenline.depgraph.config import Config
 from greenline.depgraph.globs import matcher
 from greenline.depgraph.index import Opened, globs_of
-from greenline.depgraph.layout import is_module
+from greenline.depgraph.layout import is_code, is_module
 from greenline.depgraph.overlay import FileState, generated_from
 from greenline.depgraph.workspace import SUBMODULE
 
@@ -29,7 +29,7 @@ RUN_ALL = (
 NO_EFFECT = (
     "**/*.md", "**/*.rst", "**/LICENSE*", "**/LICENCE*", "**/COPYING*", "**/NOTICE*", "**/AUTHORS*", "**/CONTRIBUTORS*",
     "**/CODEOWNERS", "**/CHANGELOG*", "**/CHANGES*", "**/HISTORY*", "**/README*", "docs/**", "doc/**",
-    ".github/ISSUE_TEMPLATE/**", ".github/*.md", ".github/dependabot.yml", ".github/FUNDING.yml", ".github/CODEOWNERS",
+    ".github/*", ".github/ISSUE_TEMPLATE/**", ".github/DISCUSSION_TEMPLATE/**", ".github/PULL_REQUEST_TEMPLATE/**",
     "**/.gitignore", "**/.gitattributes", "**/.gitkeep", "**/.mailmap", "**/.git-blame-ignore-revs", "**/.editorconfig",
     "**/.vscode/**", "**/.idea/**", "**/.pre-commit-config.yaml", "**/.pre-commit-hooks.yaml", "**/.dockerignore",
     "**/py.typed", "**/.flake8", "**/mypy.ini", "**/.mypy.ini", "**/ruff.toml", "**/.ruff.toml", "**/.pylintrc",
@@ -39,6 +39,11 @@ NO_EFFECT = (
 
 READERS = ("iterdir", "listdir", "scandir", "glob(", "os.walk", ".walk(", "PackageLoader", "FileSystemLoader")
 """Spelled by code that reads files whose names it does not spell."""
+
+MOST_DATA = 200
+"""Files on the way from one changed data file to Python, by name, beyond which no further data file is followed."""
+MOST_NAMES = 5_000
+"""Names that are looked up together."""
 
 
 class DataRules:
@@ -151,9 +156,9 @@ def _add_generated(found: Found, path: str, why: str) -> None:
 def seed_mentions(found: Found, path: str) -> bool:
     """Seed the Python files that spell the file's name, or that of a data file which does. False if there are none."""
     graph, seen, front, any_found = found.graph, {path}, [path], False
+    _look_up_all(found)
     while front:
-        names = {posixpath.basename(each) for each in front}
-        spelled = found.opened.workspace.grep(names, (".",))
+        spelled = found.spellings.of({posixpath.basename(each) for each in front})
         front = []
         for other in spelled:
             if other in seen:
@@ -163,9 +168,21 @@ def seed_mentions(found: Found, path: str) -> bool:
                 node = graph.node(other)
                 any_found = any_found or node >= 0
                 found.seed(node, f"mentions {posixpath.basename(path)}")
-            elif not _is_listing(other) and len(seen) < 200:
+            elif not _is_listing(other) and len(seen) < MOST_DATA:
                 front.append(other)
     return any_found
+
+
+def _look_up_all(found: Found) -> None:
+    """Ask who spells the names of all changed files together, and of the data files that do: git reads everything
+    for each question, and a change may have hundreds of data files."""
+    front = {posixpath.basename(state.path) for state in found.opened.changes if not is_code(state.path)}
+    asked: set[str] = set()
+    while front and len(asked) < MOST_NAMES:
+        asked |= front
+        spelled = found.spellings.of(front)
+        data = (other for other in spelled if not is_module(other) and not _is_listing(other))
+        front = {posixpath.basename(other) for other in data} - asked
 
 
 def _is_listing(path: str) -> bool:
@@ -203,7 +220,7 @@ def _near_readers(found: Found, path: str, folder: str) -> list[str]:
     if parent and parent != posixpath.basename(folder):
         words += [quote + parent + after for quote in "\"'/" for after in "\"'/"]
     pattern = (f":(glob){folder}/**/*.py",)
-    return found.opened.workspace.grep(words, pattern)
+    return found.spellings.grep(words, pattern)
 
 
 def _far_readers(found: Found, path: str) -> list[str]:
@@ -211,9 +228,10 @@ def _far_readers(found: Found, path: str) -> list[str]:
     folder, ending = posixpath.basename(posixpath.dirname(path)), posixpath.splitext(path)[1]
     if not folder or not ending:
         return []
-    grep = found.opened.workspace.grep
-    spell_ending = set(grep([ending + quote for quote in "\"'"]))
-    return sorted(spell_ending.intersection(grep([quote + folder + after for quote in "\"'/" for after in "\"'/"])))
+    grep, python = found.spellings.grep, ("*.py", "*.ipynb")
+    spell_ending = set(grep([ending + quote for quote in "\"'"], python))
+    spell_folder = grep([quote + folder + after for quote in "\"'/" for after in "\"'/"], python)
+    return sorted(spell_ending.intersection(spell_folder))
 
 
 def _nearest(found: Found, folder: str) -> list[int]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy
-from sqlalchemy import Column, Engine, Float, Index, Integer, String, Table, func, select
+from sqlalchemy import BigInteger, Column, Engine, Float, Index, Integer, String, Table, func, select
 
 from greenline.ci.sharding.durations import Known, Measured, read_file
 from greenline.ci.sharding.units import quantile
@@ -33,7 +33,7 @@ SOURCES = Table(
 RUNS = Table(
     "test_runs",
     METADATA,
-    Column("id", Integer, primary_key=True),
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),  # SQLite counts up for Integer only
     Column("source", String, nullable=False),
     Column("suite", String, nullable=False),
     Column("variant", String, nullable=False),
@@ -44,7 +44,7 @@ RUNS = Table(
     Column("call", Float, nullable=False),
     Column("teardown", Float, nullable=False),
     Column("outcome", String, nullable=False),
-    Column("gpu_peak", Integer, nullable=False),
+    Column("gpu_peak", BigInteger, nullable=False),  # bytes
     Index("test_runs_of", "variant", "runner", "test"),
 )
 WAITS = Table(
