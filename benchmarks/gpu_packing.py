@@ -10,8 +10,8 @@ real processes on logical devices, which are numbers in CUDA_VISIBLE_DEVICES and
   seeded, one size for each function: mostly small (median 4 GiB) or mostly large (median 16 GiB). Tests that share a
   device are taken to be as fast as alone, which a real device need not grant.
 
-Each plan is replayed: at no time more than a device's memory, no device in two gangs, no gang on two nodes. Goal: at
-most 1.02 times the bound. Then such tests, made of sleeping, run for real with `greenline shard run --local --gpus 4`:
+Each plan is replayed: at no time more than a device's memory, no device in two gangs, no gang on two nodes. Goal for
+gangs: at most 1.02 times the bound; with memory the bound is the area, which no plan may reach. Then such tests, made of sleeping, run for real with `greenline shard run --local --gpus 4`:
 each says which devices it saw and when; that is checked in the same way, and the time is compared with one at a time.
 """
 
@@ -62,11 +62,11 @@ def goal(holds: bool, what: str) -> str:
 # -- plans ----------------------------------------------------------------------------------------------------
 
 
-def plan_of(tests: Tests, count: int, pools: Sequence[Pool]) -> Plan:
+def plan_of(tests: Tests, count: int, pools: Sequence[Pool], cost: float = 0.0) -> Plan:
     seconds = {test: each for test, (each, _) in tests.items()}
     needs = {test: each for test, (_, each) in tests.items()}
     units = make_units(dict.fromkeys(tests, ""), Known(seconds, needs, {}, {}, {})).units
-    return make_plan(units, Wanted(count), pools)
+    return make_plan(units, Wanted(count), pools, cost)
 
 
 def alone(tests: Tests) -> Tests:
@@ -125,7 +125,8 @@ def compare(name: str, tests: Tests, counts: Sequence[int], pools: Sequence[Pool
         single, files = (plan_of(each, count, pools).makespan for each in (alone(tests), by_file(tests)))
         serial = sum(each for each, _ in tests.values()) / count
         ratio = plan.makespan / plan.bound
-        told = goal(ratio <= MOST, f"{name} on {count}: {ratio:.4f}") + goal(not wrong, f"{name} on {count}: {wrong}")
+        told = "" if pools[0].gpu_memory else goal(ratio <= MOST, f"{name} on {count}: {ratio:.4f}")
+        told += goal(not wrong, f"{name} on {count}: {wrong}")
         cells = [name, str(count), f"{plan.bound:.0f}", f"{ratio:.4f}{told}"]
         cells += [f"{each / plan.bound:.2f}" for each in (single, files, serial)]
         print(f"| {' | '.join(cells)} | {seconds:.1f} |", flush=True)
@@ -189,6 +190,8 @@ KINDS = {
     "four": Needs(gpus=4),
 }
 DEVICES, MEMORY = 4, 16 * GIB
+START = 1.0
+"""Seconds that a pytest process takes before its first test, about: the plan's cost of a file."""
 
 
 def real(scratch: Path) -> None:
@@ -198,20 +201,20 @@ def real(scratch: Path) -> None:
     tree = scratch / "tree"
     tree.mkdir()
     for name, needs in KINDS.items():
-        seconds = [round(chance.uniform(0.2, 1.2), 2) for _ in range(10)]
+        seconds = [round(chance.uniform(1.0, 5.0), 2) for _ in range(10)]
         (tree / f"test_{name}.py").write_text(TEST.format(name=name, seconds=sorted(set(seconds))))
         tests |= {f"test_{name}.py::test_{name}[{each}]": (each, needs) for each in sorted(set(seconds))}
     for arguments in (("init", "-q", "-b", "main"), ("add", "."), ("commit", "-qm", "x")):
         trees.git(tree, *arguments)
     pool = Pool("gpu", slots=8, gpus=DEVICES, gpu_memory=MEMORY)
-    plan = plan_of(tests, 1, [pool])
+    plan = plan_of(tests, 1, [pool], START)
     write(plan, str(scratch / "plan.json"))
     seen = scratch / "seen"
     command = [str(trees.GREENLINE), "shard", "run", "--plan", str(scratch / "plan.json"), "--index", "0"]
     command += ["--gpus", str(DEVICES), "--slots", "8", "--results", str(scratch / "results")]
     home = {"VIRTUAL_ENV": str(Path(sys.executable).parents[1]), "SEEN": str(seen)}
     done = subprocess.run(
-        command, cwd=tree, env={**trees.environment(), **home}, capture_output=True, text=True, timeout=300
+        command, cwd=tree, env={**trees.environment(), **home}, capture_output=True, text=True, timeout=500
     )
     rows = [json.loads(line) for line in seen.read_text().splitlines()] if seen.exists() else []
     goal(done.returncode == 0 and len(rows) == len(tests), f"real run: {done.stderr[-500:]}")
@@ -228,7 +231,7 @@ def real(scratch: Path) -> None:
     started = len(list(scratch.glob("results/*.jsonl")))
     print(
         f"\n{len(rows)} real tests of {len(KINDS)} kinds on {DEVICES} logical devices: bound {plan.bound:.1f} s, plan "
-        f"{plan.makespan:.1f} s, real {span:.1f} s ({started} pytest processes, a start-up each), one at a time "
+        f"{plan.makespan:.1f} s, real {span:.1f} s ({started} pytest processes), one at a time "
         f"{serial:.1f} s of tests; devices given more than they have: {wrong or 'none'}"
     )
 
