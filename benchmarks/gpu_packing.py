@@ -11,8 +11,9 @@ real processes on logical devices, which are numbers in CUDA_VISIBLE_DEVICES and
   device are taken to be as fast as alone, which a real device need not grant.
 
 Each plan is replayed: at no time more than a device's memory, no device in two gangs, no gang on two nodes. Goal for
-gangs: at most 1.02 times the bound; with memory the bound is the area, which no plan may reach. Then such tests, made of sleeping, run for real with `greenline shard run --local --gpus 4`:
-each says which devices it saw and when; that is checked in the same way, and the time is compared with one at a time.
+gangs: at most 1.02 times the bound; with memory the bound is the area, which no plan may reach. Then such tests, made
+of sleeping, run for real with `greenline shard run --gpus 4`: each says which devices it saw and when; that is checked
+in the same way, and the time is compared with one at a time.
 """
 
 from __future__ import annotations
