@@ -16,7 +16,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from greenline.ci.sharding.needs import NOTHING, Needs, bytes_of, file_of
@@ -50,7 +51,8 @@ class Measured(NamedTuple):
 class Known(NamedTuple):
     """What is known of tests. ``failing``: share of the runs that failed; ``by_runner``: pool → test → seconds.
 
-    ``peaks``: bytes of GPU memory that were seen in use.
+    ``peaks``: bytes of GPU memory that were seen in use. ``elsewhere``: the most seconds that it took in variants other
+    than the one that is planned.
     """
 
     seconds: dict[str, float]
@@ -59,6 +61,7 @@ class Known(NamedTuple):
     by_runner: dict[str, dict[str, float]]
     peaks: dict[str, int]
     warnings: tuple[str, ...] = ()
+    elsewhere: Mapping[str, float] = MappingProxyType({})
 
 
 def read_durations(paths: Sequence[str], variant: str | None = None) -> Known:
@@ -67,11 +70,14 @@ def read_durations(paths: Sequence[str], variant: str | None = None) -> Known:
     Without `variant`, a file with several gives the largest of each test, and a warning.
     """
     known = Known({}, {}, {}, {}, {})
+    elsewhere: dict[str, float] = {}
     warnings = []
     for path in paths:
         variants: set[str] = set()
         for run in read_file(path):
             if variant is not None and run.variant not in ("", variant):
+                if run.outcome == "passed":
+                    elsewhere[run.test] = max(elsewhere.get(run.test, 0.0), run.setup + run.call + run.teardown)
                 continue
             variants.add(run.variant)
             if run.gpu_peak:
@@ -95,7 +101,7 @@ def read_durations(paths: Sequence[str], variant: str | None = None) -> Known:
     for each in known.by_runner.values():
         for test, seconds in each.items():
             known.seconds.setdefault(test, seconds)
-    return known._replace(warnings=tuple(warnings))
+    return known._replace(warnings=tuple(warnings), elsewhere=elsewhere)
 
 
 def _variants(path: str) -> list[str]:

@@ -222,7 +222,16 @@ def known_tests(store: Engine, variant: str = "", share: float = 0.5) -> Known:
             known.failing[each.test] = max(known.failing.get(each.test, 0.0), risk)
         if each.gpu_peak:
             known.peaks[each.test] = max(known.peaks.get(each.test, 0), each.gpu_peak)
-    return known
+    return known._replace(elsewhere=_elsewhere(store, variant))
+
+
+def _elsewhere(store: Engine, variant: str) -> dict[str, float]:
+    """The most seconds that each test took in other variants."""
+    most = func.max(RUNS.c.setup + RUNS.c.call + RUNS.c.teardown)
+    others = (RUNS.c.variant != variant) & (RUNS.c.outcome == "passed")
+    with store.connect() as connection:
+        rows = connection.execute(select(RUNS.c.test, most.label("most")).where(others).group_by(RUNS.c.test))
+        return {row.test: row.most for row in rows}
 
 
 class Wait(NamedTuple):
