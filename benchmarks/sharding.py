@@ -23,7 +23,7 @@ from typing import NamedTuple
 from pytest_split.algorithms import Algorithms
 
 from greenline.ci.sharding import pack
-from greenline.ci.sharding.durations import Known, by_file, read_durations
+from greenline.ci.sharding.durations import Known, by_file, most_elsewhere, read_durations
 from greenline.ci.sharding.needs import NOTHING, file_of
 from greenline.ci.sharding.plan import Wanted, make_plan
 from greenline.ci.sharding.plan_file import Plan, Pool
@@ -136,8 +136,8 @@ def packing(data: Mapping[str, Durations], every: bool, cost: float, together: s
 
 
 def pairs(folder: Path) -> dict[str, tuple[Durations, Durations, Durations]]:
-    """Old and new durations, and the most that the old file has for other variants: earlier files, and the Linux jobs
-    of PyTorch with at least 100 test files."""
+    """Old and new durations, and what the old file says of other variants: earlier files, and the Linux jobs of PyTorch
+    with at least 100 test files."""
     found: dict[str, tuple[Durations, Durations, Durations]] = {}
     for path in sorted((folder / "history").glob("*.json")):
         name = path.stem.partition("-")[0]
@@ -148,13 +148,15 @@ def pairs(folder: Path) -> dict[str, tuple[Durations, Durations, Durations]]:
         json.loads(path.read_text())
         for path in (folder / "history/pytorch-test-times-2026-08-02.json", folder / "pytorch-test-times.json")
     )
-    most: Durations = {}
-    for test, seconds in (pair for variants in old.values() for tests in variants.values() for pair in tests.items()):
-        most[test] = max(seconds, most.get(test, 0.0))
+    others = [tests for variants in old.values() for tests in variants.values()]
     for job in sorted(new):
         for variant, tests in sorted(new[job].items()):
             if "linux" in job and len(tests) >= 100 and variant in old.get(job, {}):
-                found[f"pytorch {job} {variant}"] = (old[job][variant], tests, most)
+                found[f"pytorch {job} {variant}"] = (
+                    old[job][variant],
+                    tests,
+                    most_elsewhere(old[job][variant], others),
+                )
     return found
 
 

@@ -144,8 +144,7 @@ class _Estimates(NamedTuple):
 def _estimates(tests: Collection[str], known: Known, warnings: list[str]) -> _Estimates:
     """Seconds of each test: its own, else a quantile of its function, its file, the suite.
 
-    What it may well take at most is what it took in any variant: what was fast here because it stopped early, or was
-    cut down, is as slow as there once it is mended.
+    What it may well take at most is a higher quantile, or what it took in another variant.
     """
     worst = {test: known.elsewhere[test] for test in tests if test in known.elsewhere} if known.elsewhere else {}
     found: dict[str, float] = {}
