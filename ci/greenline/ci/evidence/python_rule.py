@@ -97,8 +97,7 @@ class Rule:
             yield executed, "ran"
             yield self.spelling(SIGNATURE_READERS, importers, follow=False), "reads signatures, such as that of"
         elif kind == kinds.DOCSTRING:
-            yield self.spelling(DOC_READERS, importers, follow=False), "reads docstrings, such as that of"
-            yield (self.spelling([last], importers) if last else BitMap()), "names"
+            yield from self._docstring(path, change, importers)
         elif kind == kinds.SIGNATURE:
             yield executed, "ran"
             yield self.spelling([last], importers), "names"
@@ -207,6 +206,25 @@ class Rule:
             if not defined and name != start:
                 return importers  # a foreign base may do anything with the class
         return (found | self.spelling(sorted(classes), importers)) & importers
+
+    def _docstring(self, path: str, change: Change, importers: BitMap) -> Iterator[tuple[BitMap, str]]:
+        """Who may read one: those who have the object, by its name, from a decorator or as a class of an instance."""
+        readers = self.spelling(DOC_READERS, importers, follow=False)
+        if not change.name:
+            yield readers, "reads docstrings, such as that of"
+            return
+        last = change.name.rpartition(".")[2]
+        decorators = [each for each in getattr(change.node, "decorator_list", ()) if not kinds.is_plain_decorator(each)]
+        registers = {part.id for each in decorators for part in ast.walk(each) if isinstance(part, ast.Name)}
+        yield self.spelling([last, *sorted(registers)], importers), "names, or what registers,"
+        if decorators:
+            yield readers, "reads docstrings, such as that of"
+        owner = change.name if isinstance(change.node, ast.ClassDef) else change.owner
+        if owner:
+            family = self.family(path, owner, importers)
+            plain = self._is_plain_class(path, owner)
+            yield family & readers if plain else family, "ran the family of the class of"
+        yield self._enumerators(path) & readers, "reads docstrings, and lists what is in the module of"
 
     # -- what came and what is imported --------------------------------------------------------------------
 

@@ -81,10 +81,8 @@ class World:
     def fixtures(self, path: str) -> FileFixtures:
         """What a file defines and requests, as pytest sees it; nothing for a file that is not there."""
         if path not in self._fixtures:
-            suite = self.tree.suites.suite_of(path)
             data = self.tree.read(path) or b""
-            names = (suite.python_functions, suite.python_classes) if suite else ()
-            self._fixtures[path] = read_fixtures(data, *names)
+            self._fixtures[path] = read_fixtures(data, *self.tree.suites.names_of_tests(path))
         return self._fixtures[path]
 
     # -- names of modules --------------------------------------------------------------------------------

@@ -38,12 +38,12 @@ _WORDS = {
     "name": "write {new} for {old}",
     "keyword": "write {new}= for {old}=",
     "add-keywords": "pass {new} by keyword",
+    "add-argument": "pass {new}",
     "await": "await it",
     "string": "write {new!r} for {old!r}",
     "definition": "rename {old} to {new}",
     "request": "request fixture {new} instead of {old}",
     "file": "rename the file to {new}",
-    "type-checking": "import {old} for type checkers only",
     "new-file": "add {new}",
     "duplicate": "remove the second, identical {old}",
 }
