@@ -24,7 +24,7 @@ KEPT_RUNS = 3
 
 
 class Names(NamedTuple):
-    """The tests of a file, in short. ``of``: record number → name; ``broke``: name → the run in which it failed last."""
+    """The tests of a file, in short. ``of``: record number → name; ``broke``: name → run in which it failed last."""
 
     of: dict[int, str]
     broke: dict[str, int]
