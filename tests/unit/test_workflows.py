@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from greenline.ci.selection.workflows import decides
@@ -107,3 +109,19 @@ def test_workflows_of_others() -> None:
     provenance = "slsa-framework/slsa-github-generator/.github/workflows/generic.yml"
     assert not decides(calling(f"{provenance}@v1"), calling(f"{provenance}@v2"))
     assert decides(calling("acme/ci/.github/workflows/test.yml@v1"), calling("acme/ci/.github/workflows/test.yml@v2"))
+
+
+@pytest.mark.parametrize(
+    "script, tests",
+    [
+        ('if [ -z "$(git status)" ]; then\n  echo none\n  exit 0\nfi\nbranch=bump\ngit switch -C "$branch"', False),
+        ("if ! git diff --quiet; then ./smoke.sh; fi", True),
+        ("set -e\nwhile true; do make; done", True),
+    ],
+)
+def test_a_script_of_the_shell(script: str, tests: bool) -> None:
+    def workflow(name: str) -> bytes:
+        step = {"run": script, "env": {"NAME": name}}
+        return json.dumps({"jobs": {"one": {"runs-on": "ubuntu-latest", "steps": [step]}}}).encode()
+
+    assert decides(workflow("a"), workflow("b")) == tests

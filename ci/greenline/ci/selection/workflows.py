@@ -13,11 +13,19 @@ from typing import Any
 FOLDER = ".github/workflows/"
 
 _OUTSIDE = frozenset(
-    """actions/attest actions/attest-build-provenance actions/cache actions/cache/restore actions/cache/save
-    actions/deploy-pages actions/labeler actions/stale actions/upload-artifact actions/upload-pages-artifact
-    codecov/codecov-action dependabot/fetch-metadata dessant/lock-threads peter-evans/create-pull-request
-    pre-commit/action pre-commit-ci/lite-action pypa/gh-action-pypi-publish release-drafter/release-drafter
-    sigstore/gh-action-sigstore-python softprops/action-gh-release zizmorcore/zizmor-action""".split()  # noqa: SIM905
+    """actions/add-to-project actions/attest actions/attest-build-provenance actions/cache actions/cache/restore
+    actions/cache/save actions/configure-pages actions/create-github-app-token actions/dependency-review-action
+    actions/deploy-pages actions/first-interaction actions/labeler actions/stale actions/upload-artifact
+    actions/upload-pages-artifact agilepathway/label-checker amannn/action-semantic-pull-request
+    cloudflare/wrangler-action codecov/codecov-action coverallsapp/github-action crate-ci/typos
+    dependabot/fetch-metadata dessant/lock-threads docker/login-action docker/metadata-action fjogeleit/http-request
+    github/codeql-action/analyze github/codeql-action/init github/codeql-action/upload-sarif github/issue-labeler
+    googleapis/release-please-action JamesIves/github-pages-deploy-action marocchino/sticky-pull-request-comment
+    ossf/scorecard-action peaceiris/actions-gh-pages peter-evans/create-or-update-comment
+    peter-evans/create-pull-request pre-commit-ci/lite-action pre-commit/action pypa/gh-action-pypi-publish
+    release-drafter/release-drafter rhysd/actionlint sigstore/gh-action-sigstore-python slackapi/slack-github-action
+    softprops/action-gh-release stefanzweifel/git-auto-commit-action step-security/harden-runner
+    tiangolo/issue-manager tiangolo/latest-changes tiangolo/pr-submit zizmorcore/zizmor-action""".split()  # noqa: SIM905
 )
 """Actions that change nothing where tests run."""
 _OUTSIDE_WORKFLOWS = re.compile("slsa-framework/slsa-github-generator/")
@@ -28,7 +36,9 @@ _INERT_KEYS = frozenset(
     "name permissions concurrency timeout-minutes needs if outputs environment continue-on-error id".split()  # noqa: SIM905
 )
 _HARMLESS = re.compile(
-    r"(?:base64|cat|cd|cp|echo|gh|git|ls|mkdir|mv|sha256sum|twine|pre-commit|mypy|ruff|pyright|black|isort|flake8|zizmor|sphinx-build"
+    r"(?:(?:if|then|else|elif|do|while|!)\s+)*"
+    r"(?:\[|\w+=\S*$|(?:then|else|fi|do|done)$|exit|set|true|false|sleep|printf|date|grep|jq|sed|tee|touch|rm|"
+    r"base64|cat|cd|cp|echo|gh|git|ls|mkdir|mv|sha256sum|twine|pre-commit|prek|mypy|ruff|pyright|black|isort|flake8|zizmor|sphinx-build"
     r"|uv build|uv lock|uv publish|hatch build|(?:python3? -m )?(?:build|twine|pre[-_]commit|mypy|pip install))(?:\s|$)"
 )
 """Commands that run no tests. What they install or write is for the rest of their own job, which needs to be harmless

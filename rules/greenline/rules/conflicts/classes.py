@@ -93,12 +93,19 @@ def _misfit(mine: Signature, expected: Signature) -> Mismatch | None:
 def _called_otherwise(above: list[Class], name: str, mine: Signature, expected: Signature) -> Mismatch | None:
     """Why a call ``self.name(…)`` in a base class fails in the override, though it fits the base's own method."""
     for owner in above:
-        for node in ast.walk(owner.node):
-            if (
-                isinstance(node, ast.Call)
-                and leaf(node.func) == name
-                and ast.unparse(node.func) == f"self.{name}"
-                and not mismatches(node, expected)
-            ) and (found := mismatches(node, mine)):
+        for node in _calls_on_self(owner.node).get(name, ()):
+            if not mismatches(node, expected) and (found := mismatches(node, mine)):
                 return found[0]
     return None
+
+
+def _calls_on_self(owner: ast.ClassDef) -> dict[str, list[ast.Call]]:
+    """The calls ``self.name(…)`` in a class by name; kept at the node, which all trees share."""
+    known: dict[str, list[ast.Call]] | None = getattr(owner, "_calls_on_self", None)
+    if known is None:
+        known = owner._calls_on_self = {}  # type: ignore[attr-defined]
+        for node in ast.walk(owner):
+            match node:
+                case ast.Call(func=ast.Attribute(value=ast.Name("self"), attr=name)):
+                    known.setdefault(name, []).append(node)
+    return known

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from typing import Any
 
 from greenline.depgraph.packs import Packs
 
@@ -13,15 +14,15 @@ MANY = 50_000
 
 
 class Kept:
-    """Tuples of words by key; a key names all contents that the words depend on."""
+    """Tuples of plain values by key; a key names all contents that the values depend on."""
 
     def __init__(self, folder: str) -> None:
         self._packs = Packs(folder, "conflicts")
-        self._prefix = f"{_code()} "
+        self._prefix = f"{code()} "
         self._used: dict[str, None] = {}
         self._is_new = False
 
-    def facts(self, key: str, find: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
+    def facts(self, key: str, find: Callable[[], tuple[Any, ...]]) -> tuple[Any, ...]:
         """What is known of a key; found out by ``find`` where it is not yet."""
         self._packs.load()
         key = self._prefix + key
@@ -29,7 +30,7 @@ class Kept:
         if key not in self._packs.known:
             self._packs.known[key] = find()
             self._is_new = True
-        return self._packs.known[key]  # type: ignore[return-value]
+        return self._packs.known[key]
 
     def save(self) -> None:
         """Write what was found out, in one pack with what was known before."""
@@ -38,8 +39,8 @@ class Kept:
             self._packs.save(known if len(known) <= MANY else self._used, merge=True)
 
 
-def _code() -> str:
-    """Of the detector's source: what another version of it found is not to be trusted."""
+def code() -> str:
+    """A digest of the detector's source: what another version of it found is not to be trusted."""
     folder = os.path.dirname(__file__)
     digest = hashlib.sha1()
     for name in sorted(os.listdir(folder)):

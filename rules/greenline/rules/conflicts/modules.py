@@ -204,7 +204,11 @@ def _is_dynamic(tree: ast.Module) -> bool:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and id(node) not in only_read:
             if node.func.id == "globals" or (node.func.id in ("exec", "vars", "locals") and id(node) in at_import):
                 return True
-        elif isinstance(node, ast.Subscript) and ast.unparse(node) == "sys.modules[__name__]":
+        elif (
+            isinstance(node, ast.Subscript)
+            and isinstance(node.slice, ast.Name)
+            and ast.unparse(node) == "sys.modules[__name__]"
+        ):
             return True
     return False
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import copy
+from typing import Any
 
 from greenline.depgraph import blocks
 from greenline.depgraph.factstore import FactStore, Job, scan_version
@@ -67,7 +68,7 @@ class Blobs:
         stdout.read(1)
         return data if header[1] == b"blob" else None
 
-    def facts(self, kind: str, oids: tuple[str, ...], find: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
+    def facts(self, kind: str, oids: tuple[str, ...], find: Callable[[], tuple[Any, ...]]) -> tuple[Any, ...]:
         """What ``find`` says of these blobs, from an earlier run where it was asked before."""
         if any(oid.startswith(IN_WORK) for oid in oids):
             return find()
@@ -81,7 +82,9 @@ class Blobs:
         """What a blob defines and requests, as pytest sees it; ``names``: see :func:`.fixtures.read_fixtures`."""
         key = (oid, *names)
         if key not in self._fixtures:
-            self._fixtures[key] = read_fixtures(self.read(oid) or b"", *names)
+            kind = f"fixtures {names}"
+            facts = self.facts(kind, (oid,), lambda: read_fixtures(self.read(oid) or b"", *names).to_tuples())
+            self._fixtures[key] = FileFixtures.from_tuples(facts)
         return self._fixtures[key]
 
     def scanned(self, files: Mapping[str, str]) -> dict[str, Facts]:
