@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import bisect
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -33,41 +34,82 @@ class Region(NamedTuple):
     binds: tuple[str, ...] = ()
 
 
+MANY = 50
+"""Words that git looks for one by one; when more are asked for, all words of all files are listed once,"""
+MOST_FILES = 20_000
+"""unless there are more files than this."""
+_WORD = re.compile(rb"\w+")
+_DEFINED = re.compile(rb"(?:def|class)\s+(\w+)")
+
+
+class Text(NamedTuple):
+    """A Python file as regions, and as words: on which lines each stands, other than as the name that it defines."""
+
+    regions: list[Region]
+    lines: dict[bytes, list[int]]
+
+
 class Names:
     """Searches the head of a change. Files are read and parsed once."""
 
     def __init__(self, opened: Opened) -> None:
         self._opened = opened
         self._files: dict[str, list[str]] = {}
-        self._regions: dict[str, tuple[list[Region], list[bytes]]] = {}
+        self._everywhere: dict[bytes, list[str]] | None = None
+        self._texts: dict[str, Text] = {}
         self._classes: dict[str, list[tuple[str, ast.ClassDef]]] = {}
 
     def files(self, token: str) -> list[str]:
         """The files of any kind that contain the word."""
         if token not in self._files:
-            where = ["--untracked"] if self._opened.head is None else [self._opened.head]
-            found = self._opened.workspace.git("grep", "-lzwF", "-e", token, *where, "--", ".", ok=(0, 1))
-            prefix = "" if self._opened.head is None else f"{self._opened.head}:"
-            self._files[token] = sorted(path.removeprefix(prefix) for path in found.split("\0")[:-1])
+            word = token.encode()
+            if len(self._files) == MANY:
+                self._everywhere = self._all_words()
+            if self._everywhere is not None and _WORD.fullmatch(word):
+                self._files[token] = self._everywhere.get(word, [])
+            else:
+                self._files[token] = self._grep("-lzwF", "-e", token, "--", ".")
         return self._files[token]
+
+    def _grep(self, *args: str) -> list[str]:
+        where = ["--untracked"] if self._opened.head is None else [self._opened.head]
+        at = args.index("--")
+        found = self._opened.workspace.git("grep", *args[:at], *where, *args[at:], ok=(0, 1))
+        prefix = "" if self._opened.head is None else f"{self._opened.head}:"
+        return sorted(path.removeprefix(prefix) for path in found.split("\0")[:-1])
+
+    def _all_words(self) -> dict[bytes, list[str]] | None:
+        """Word → the files that contain it; None where there are too many files."""
+        paths = self._grep("-lz", "-e", "", "--", ".")
+        if len(paths) > MOST_FILES:
+            return None
+        found: dict[bytes, list[str]] = {}
+        for path in paths:
+            for word in set(_WORD.findall(self._opened.read_head(path) or b"")):
+                found.setdefault(word, []).append(path)
+        return found
 
     def regions(self, path: str) -> list[Region]:
         """The regions of a Python file, in order; one statement for all of a file that cannot be read."""
-        return self._read(path)[0]
+        return self._read(path).regions
 
     def hits(self, path: str, token: str) -> Iterator[Region]:
         """The regions of a Python file that contain the word; the definition of that name itself is no hit."""
         regions, lines = self._read(path)
-        word = re.compile(rb"(?<!\w)%b(?!\w)" % re.escape(token.encode()))
-        own = re.compile(rb"(?:def|class)\s+%b(?!\w)" % re.escape(token.encode()))
+        word = token.encode()
+        if _WORD.fullmatch(word):
+            numbers = lines.get(word, [])
+        else:  # the name of a file, or one that is not spelled in ASCII
+            pattern = re.compile(rb"(?<!\w)%b(?!\w)" % re.escape(word))
+            source = self._opened.read_head(path) or b""
+            numbers = [number for number, line in enumerate(source.splitlines(), 1) if pattern.search(line)]
         starts = [region.first for region in regions]
         found: dict[Region, None] = {}
-        for number, line in enumerate(lines, 1):
-            if token.encode() in line and word.search(own.sub(b"", line)):
-                at = bisect.bisect_right(starts, number)
-                for region in regions[max(0, at - 2) : at]:  # a head and a body may share a line
-                    if number <= region.last:
-                        found[region] = None
+        for number in numbers:
+            at = bisect.bisect_right(starts, number)
+            for region in regions[max(0, at - 2) : at]:  # a head and a body may share a line
+                if number <= region.last:
+                    found[region] = None
         return iter(found)
 
     def classes(self, path: str) -> list[tuple[str, ast.ClassDef]]:
@@ -80,20 +122,25 @@ class Names:
 
     def spell_prefix(self, prefix: str) -> bool:
         """Whether a string somewhere starts with this: names may be put together from it."""
-        where = ["--untracked"] if self._opened.head is None else [self._opened.head]
         words = [part for quote in "\"'" for part in ("-e", f"{quote}{prefix}{quote}", "-e", f"{quote}{prefix}{{")]
         words += [part for quote in "\"'" for part in ("-e", f"{quote}{prefix}%")]
-        return bool(self._opened.workspace.git("grep", "-lzF", *words, *where, "--", "*.py", ok=(0, 1)))
+        return bool(self._grep("-lzF", *words, "--", "*.py"))
 
-    def _read(self, path: str) -> tuple[list[Region], list[bytes]]:
-        if path not in self._regions:
+    def _read(self, path: str) -> Text:
+        if path not in self._texts:
             source = self._opened.read_head(path) or b""
             tree = blocks.parse(source)
-            lines = source.splitlines()
-            whole = [Region(1, len(lines), STATEMENT, "")]
-            found = whole if tree is None else sorted(_regions(tree.body, ""))
-            self._regions[path] = found, lines
-        return self._regions[path]
+            lines: dict[bytes, list[int]] = {}
+            last = 0
+            for last, line in enumerate(source.splitlines(), 1):
+                words = Counter(_WORD.findall(line))
+                words.subtract(_DEFINED.findall(line))
+                for word, count in words.items():
+                    if count > 0:
+                        lines.setdefault(word, []).append(last)
+            whole = [Region(1, last, STATEMENT, "")]
+            self._texts[path] = Text(whole if tree is None else sorted(_regions(tree.body, "")), lines)
+        return self._texts[path]
 
 
 def _regions(body: list[ast.stmt], inside: str) -> Iterator[Region]:

@@ -43,18 +43,17 @@ class Judged(NamedTuple):
 
 
 def judge(opened: Opened, config: Config, evidence: Evidence, reasons: bool = False) -> Judged:
-    """The table for every changed file."""
+    """The table for every changed file. Where the static part affects everything, nothing else is asked."""
     rules = DataRules(config)
+    left = [state for state in opened.changes if _is_static(opened, state, rules)]
+    # Even for no file at all: it knows the tests that run always.
+    static = select(opened._replace(changes=left), config, reasons)
+    if static.everything:
+        return Judged({}, static)
     rule = Rule(opened, evidence, Names(opened))
     rule.fetch(state.path for state in opened.changes if is_code(state.path))
-    left: list[FileState] = []
-    found = {}
-    for state in opened.changes:
-        found[state.path] = [hit for hit in _file(rule, state, rules) if hit.records]
-        if _is_static(opened, state, rules):
-            left.append(state)
-    # Even for no file at all: it knows the tests that run always.
-    return Judged(found, select(opened._replace(changes=left), config, reasons))
+    found = {state.path: [hit for hit in _file(rule, state, rules) if hit.records] for state in opened.changes}
+    return Judged(found, static)
 
 
 def affected_records(opened: Opened, config: Config, evidence: Evidence) -> BitMap:
