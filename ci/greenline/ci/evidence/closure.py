@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 import networkx
 from pyroaring import BitMap
 
-from greenline.ci.evidence import forms
+from greenline.ci.evidence import forms, variables
 from greenline.ci.evidence.records import Block, Recorded, Used
 from greenline.depgraph import blocks as file_blocks
 from greenline.depgraph.changes import imported_modules
@@ -82,6 +82,7 @@ def _own(used: Used, facts: Facts, at_import: bool) -> BitMap:
     lists = used.lists
     for kind, name in ((forms.OPENED, "opened"), (forms.LISTED, "listed"), (forms.QUERIED, "queried")):
         numbers.update(facts.number((kind, path, "")) for path in lists[name])
+    numbers.update(facts.number((forms.VARIABLE, *each)) for each in used.variables if variables.counts(each[0]))
     numbers.update(facts.number((forms.SOUGHT, "", name)) for name in lists["modules"])
     return numbers
 

@@ -15,6 +15,7 @@ EARLY = "early"  # path: a module that was imported before recording began
 OPENED = "opened"  # path
 LISTED = "listed"  # folder
 QUERIED = "queried"  # path
+VARIABLE = "variable"  # name of an environment variable, digest of the value that it had
 SOUGHT = "sought"  # "", dotted name: imported or looked up, and not found in the repository
 
 DESELECTED = "deselected"

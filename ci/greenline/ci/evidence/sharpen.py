@@ -23,6 +23,7 @@ from greenline.ci.evidence.python_rule import Hit
 from greenline.ci.evidence.reading import Evidence, load
 from greenline.ci.evidence.rule import Judged, affected_records, is_named, judge
 from greenline.ci.evidence.states import since_recording
+from greenline.ci.evidence.variables import changed
 from greenline.ci.selection.select import SelectedTest, Selection
 from greenline.depgraph.config import Config
 from greenline.depgraph.errors import GreenlineError
@@ -44,6 +45,7 @@ class Known(NamedTuple):
     hits: list[Hit]  # the smallest first
     own: dict[str, SelectedTest]  # what the static rule says of the files that are left to it
     edited: frozenset[str]  # files that changed since the recording, up to the base
+    elsewhere: dict[str, BitMap]  # environment variable with another value now → records made with the old one
 
 
 def known_suites(
@@ -69,8 +71,9 @@ def known_suites(
         edited = {state.path for state in since.changes} if since else ()
         own = {test.path: test for test in judged.static.tests}
         hits = sorted((hit for hits in judged.hits.values() for hit in hits), key=lambda hit: len(hit.records))
-        holds = evidence.alive - broken
-        found.append(Known(evidence, holds, judged, judged.records, hits, own, frozenset(edited)))
+        elsewhere = changed(evidence, config, environment)
+        holds = evidence.alive - broken - BitMap().union(*elsewhere.values())
+        found.append(Known(evidence, holds, judged, judged.records, hits, own, frozenset(edited), elsewhere))
     return found
 
 
@@ -287,13 +290,21 @@ def verdicts(
             records = BitMap(entry.numbers) & known.holds
             hit = _closest(known, records)
             if not records:
-                reason = (
-                    f"it {entry.outcome}" if entry.outcome != "passed" else "what it ran changed since it was recorded"
-                )
-                found.append(Verdict(test, None, reason))
+                found.append(Verdict(test, None, _why_not(known, entry)))
             else:
                 found.append(Verdict(test, bool(hit.why), hit.why or "it ran nothing that changed"))
     return found
+
+
+def _why_not(known: Known, entry: Entry) -> str:
+    """Why a test has no record that holds."""
+    if entry.outcome != "passed":
+        return f"it {entry.outcome}"
+    numbers = BitMap(entry.numbers)
+    other = [name for name, records in known.elsewhere.items() if records.intersect(numbers)]
+    if other:
+        return f"${other[0]} had another value when it was recorded"
+    return "what it ran changed since it was recorded"
 
 
 def _closest(known: Known, records: BitMap) -> Hit:
