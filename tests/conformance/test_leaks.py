@@ -118,6 +118,31 @@ def names(answer: Answer) -> list[str]:
     return [each for test in answer.tests for each in test.node_ids or ["all"]]
 
 
+def test_leak_3_a_learned_import_also_counts_for_imports_alone(tmp_path: Path) -> None:
+    root = repository(
+        tmp_path / "repository",
+        {
+            "plugins/late.py": "import plugins.deep\n\n\ndef f():\n    return 1\n",
+            "plugins/deep.py": "VALUE = 1\n",
+            "plugins/other.py": "",
+            "load.py": "import importlib\n\n\ndef load(*names):\n    return importlib.import_module('.'.join(names))\n",
+            "test_late.py": "import load\n\ndef test_late():\n    assert load.load('plu' + 'gins', 'la' + 'te').f()\n",
+            "test_plain.py": "import load\n\n\ndef test_plain():\n    assert load\n",
+        },
+    )
+    for path in ("plugins/late.py", "plugins/deep.py"):
+        write(root, {path: (root / path).read_text() + "NEW = 2\n"})
+        (found,) = ask(root, "static").tests
+        assert found.path == "test_late.py" and "was seen to import plugins/late.py" in found.reason
+        git(root, "checkout", "--quiet", ".")
+    write(root, {"plugins/other.py": "NEW = 2\n"})
+    assert ask(root, "static").tests == []
+    write(root, {"plugins/late.py": {"return 1": "return 3"}})
+    (root / ".greenline" / "store" / "greenline.db").write_bytes(b"no database at all, but long enough for one" * 9)
+    answer = ask(root, "static")
+    assert not answer.complete and "evidence cannot be read" in answer.warnings[0]
+
+
 def verdicts_of(root: Path, path: str) -> list[Verdict]:
     change = change_of(str(root), Request(base="HEAD"))
     assert change.opened is not None

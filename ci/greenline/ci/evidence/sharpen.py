@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
-import sqlite3
-import struct
 import sys
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -20,13 +17,12 @@ from pyroaring import BitMap
 from greenline.ci.evidence.forms import DESELECTED, Entry
 from greenline.ci.evidence.likely import rank
 from greenline.ci.evidence.python_rule import Hit
-from greenline.ci.evidence.reading import Evidence, load
+from greenline.ci.evidence.reading import Evidence, load, store_errors, unreadable
 from greenline.ci.evidence.rule import Judged, affected_records, is_named, judge
 from greenline.ci.evidence.states import since_recording
 from greenline.ci.evidence.variables import changed
 from greenline.ci.selection.select import SelectedTest, Selection
 from greenline.depgraph.config import Config
-from greenline.depgraph.errors import GreenlineError
 from greenline.depgraph.index import Opened
 from greenline.depgraph.linking import TEST
 from greenline.depgraph.workspace import ABSENT, GitError
@@ -101,18 +97,10 @@ def sharpen(
     try:
         known = known_suites(opened, config, warnings, environment)
         return _sharpened(opened, static, known, warnings, reasons, only)
-    except _store_errors() as error:
+    except store_errors() as error:
         selection = static(reasons)
-        message = str(error).partition("\n")[0]
-        warnings.append(f"evidence cannot be read and imports decide: {message}; $GREENLINE_STORE=off does without it")
+        warnings.append(unreadable(error))
         return selection._replace(warnings=[*selection.warnings, *warnings]), None
-
-
-def _store_errors() -> tuple[type[Exception], ...]:
-    """What a store that is broken or cannot be reached raises."""
-    loaded = sys.modules.get("sqlalchemy.exc")
-    server = (loaded.SQLAlchemyError,) if loaded else ()
-    return sqlite3.Error, zlib.error, struct.error, ValueError, GreenlineError, *server
 
 
 def _sharpened(
