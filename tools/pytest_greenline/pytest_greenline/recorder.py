@@ -427,11 +427,11 @@ class Recorder:
         self.units = {}
         self.edges = True
 
-    def edges_of(self, owner: Owner) -> dict[tuple[str, str], tuple[str, str] | None]:
-        """Each block that ran for this test, in units too, and who called it first."""
+    def edges_of(self, owners: Iterable[Owner]) -> dict[tuple[str, str], tuple[str, str] | None]:
+        """Each block that ran for one of these, and who called it first."""
         keys = {number: key for key, number in self._ids.items()}
         found: dict[tuple[str, str], tuple[str, str] | None] = {}
-        for each in (owner, *self.units.values()):
+        for each in owners:
             for number in each.blocks:
                 caller = each.callers.get(number)
                 found.setdefault(keys[number], keys[caller] if caller else None)
@@ -440,14 +440,17 @@ class Recorder:
     def blocks_of(self, owner: Owner) -> set[tuple[str, str]]:
         """The blocks of a test and of all units that it used."""
         keys = {number: key for key, number in self._ids.items()}
-        numbers, todo, done = set(owner.blocks), list(owner.units), set()
+        return {keys[number] for each in self.with_units(owner) for number in each.blocks}
+
+    def with_units(self, owner: Owner) -> list[Owner]:
+        """A test and all units that it used."""
+        found, todo = {owner.id: owner}, list(owner.units)
         while todo:
             unit = self.units.get(todo.pop())
-            if unit is not None and unit.id not in done:
-                done.add(unit.id)
-                numbers |= unit.blocks
+            if unit is not None and unit.id not in found:
+                found[unit.id] = unit
                 todo += unit.units
-        return {keys[number] for number in numbers}
+        return list(found.values())
 
     def write_edges(self, kind: dict[str, str], blocks: Iterable[tuple[str, str]]) -> None:
         """A line that adds blocks to a block ("cache") or a test ("part")."""
