@@ -39,7 +39,7 @@ class Seen:
         assert names is not None
         names[code.co_qualname] = number
         # To switch an event on again takes as long as a callback or two, and longer for much code.
-        self.patience.setdefault(number, 2 + len(code.co_code) // 100)
+        self.patience.setdefault(number, 1 + len(code.co_code) // 100)
 
 
 _NEW: dict[str, int] = {}
@@ -99,10 +99,8 @@ class Monitoring:
                 return None
             if number in seen.now:
                 left = seen.left
-                times = left.get(number)
-                if times is None:
-                    left[number] = patience[number]
-                elif times:
+                times = left.get(number, patience[number])
+                if times:
                     left[number] = times - 1
                 else:
                     often.append(code)
@@ -115,8 +113,10 @@ class Monitoring:
 
         return called
 
-    def _thrown(self, code: CodeType, offset: int, error: BaseException) -> None:  # this event cannot be switched off
-        if self._seen.numbers.get(code.co_filename, _NEW) is not None:
+    def _thrown(self, code: CodeType, offset: int, error: BaseException) -> None:
+        """A generator is resumed to raise, each one that `any` leaves early too. This event cannot be switched off."""
+        numbers = self._seen.numbers.get(code.co_filename, _NEW)
+        if numbers is not None and numbers.get(code.co_qualname) not in self._seen.now:
             self._ran(code, sys._getframe(1))
 
     def restart(self) -> None:
