@@ -13,7 +13,8 @@ import pytest
 import yaml
 from table import environment, git, write
 
-from greenline.ci.affected import Answer, Request, affected
+from greenline.ci.affected import Answer, Request, affected, change_of
+from greenline.ci.evidence.sharpen import Verdict, verdicts
 
 GREENLINE = Path(sys.executable).with_name("greenline")
 CASES: list[dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("leaks.yaml").read_text("utf-8"))
@@ -32,7 +33,7 @@ def record(root: Path, *arguments: str, **variables: str) -> None:
     done = subprocess.run(
         [GREENLINE, "record", "--", "-q", "-p", "no:cacheprovider", *arguments],
         cwd=root,
-        env=environment(variables),
+        env=environment({"PYTHONHASHSEED": "2", **variables}),
         capture_output=True,
         text=True,
         check=False,
@@ -94,13 +95,16 @@ def test_leak(case: dict[str, Any], edited: Path) -> None:
 
 @pytest.fixture(scope="module")
 def small_recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two functions, and tests that run one, the other, or what a variable says."""
+    """Two functions, and tests that run one, the other, or what chance says, or a variable."""
     return repository(
         tmp_path_factory.mktemp("small") / "repository",
         {
             "lib.py": "def a():\n    return 1\n\n\ndef b():\n    return 2\n",
-            "test_lib.py": "import os\nimport lib\n\n\ndef test_a():\n    assert lib.a()\n\n\ndef test_b():\n"
-            "    assert lib.b()\n\n\ndef test_either():\n    assert lib.a() if os.environ.get('WHICH') else lib.b()\n",
+            "test_lib.py": "import lib\n\n\ndef test_a():\n    assert lib.a()\n\n\ndef test_b():\n"
+            "    assert lib.b()\n\n\ndef test_either():\n    assert lib.a() if hash('which') % 2 else lib.b()\n",
+            "mode.py": "def slow():\n    return 1\n\n\ndef fast():\n    return 1\n",
+            "test_mode.py": "import os\nimport mode\n\n\ndef test_mode():\n"
+            "    assert mode.fast() if 'MODE' in os.environ else mode.slow()\n",
         },
     )
 
@@ -112,6 +116,37 @@ def small(small_recorded: Path, tmp_path: Path) -> Path:
 
 def names(answer: Answer) -> list[str]:
     return [each for test in answer.tests for each in test.node_ids or ["all"]]
+
+
+def test_leak_3_a_learned_import_also_counts_for_imports_alone(tmp_path: Path) -> None:
+    root = repository(
+        tmp_path / "repository",
+        {
+            "plugins/late.py": "import plugins.deep\n\n\ndef f():\n    return 1\n",
+            "plugins/deep.py": "VALUE = 1\n",
+            "plugins/other.py": "",
+            "load.py": "import importlib\n\n\ndef load(*names):\n    return importlib.import_module('.'.join(names))\n",
+            "test_late.py": "import load\n\ndef test_late():\n    assert load.load('plu' + 'gins', 'la' + 'te').f()\n",
+            "test_plain.py": "import load\n\n\ndef test_plain():\n    assert load\n",
+        },
+    )
+    for path in ("plugins/late.py", "plugins/deep.py"):
+        write(root, {path: (root / path).read_text() + "NEW = 2\n"})
+        (found,) = ask(root, "static").tests
+        assert found.path == "test_late.py" and "was seen to import plugins/late.py" in found.reason
+        git(root, "checkout", "--quiet", ".")
+    write(root, {"plugins/other.py": "NEW = 2\n"})
+    assert ask(root, "static").tests == []
+    write(root, {"plugins/late.py": {"return 1": "return 3"}})
+    (root / ".greenline" / "store" / "greenline.db").write_bytes(b"no database at all, but long enough for one" * 9)
+    answer = ask(root, "static")
+    assert not answer.complete and "evidence cannot be read" in answer.warnings[0]
+
+
+def verdicts_of(root: Path, path: str) -> list[Verdict]:
+    change = change_of(str(root), Request(base="HEAD"))
+    assert change.opened is not None
+    return verdicts(change.opened, change.config, path)
 
 
 A, B = {"return 1": "return 3"}, {"return 2": "return 4"}
@@ -129,12 +164,29 @@ def test_leak_4_a_stale_record_counts_as_none(small: Path) -> None:
 
 
 def test_leak_12_the_last_records_count_together(small: Path) -> None:
-    record(small, WHICH="a")
+    record(small, PYTHONHASHSEED="1")
     write(small, {"lib.py": A})
     assert names(ask(small)) == ["test_a", "test_either"]
     git(small, "checkout", "--quiet", "lib.py")
     write(small, {"lib.py": B})
     assert names(ask(small)) == ["test_b", "test_either"]
+
+
+def test_leak_7_a_record_was_made_with_the_value_that_a_variable_had(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(small, {"mode.py": {"fast():\n    return 1": "fast():\n    return 3"}})
+    assert names(ask(small)) == []
+    monkeypatch.setenv("MODE", "s3cret")
+    assert names(ask(small)) == ["test_mode"]  # what it runs now was not seen
+    (verdict,) = verdicts_of(small, "test_mode.py")
+    assert verdict.affected is None and verdict.why == "$MODE had another value when it was recorded"
+    git(small, "commit", "--quiet", "--all", "--message=fast")
+    record(small, MODE="s3cret")
+    write(small, {"mode.py": {"return 3": "return 4"}})
+    assert [test.path for test in ask(small).tests] == ["test_mode.py"]
+    store = (small / ".greenline" / "store" / "greenline.db").read_bytes()
+    assert b"MODE" in store and b"s3cret" not in store  # a value may be a secret
 
 
 def test_leak_5_evidence_of_another_variant_does_not_count(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -404,3 +404,27 @@ def test_forking_pass(alone: tuple[Path, Records]) -> None:
     assert found.caches == {"src/shop/money.py::price": {"src/shop/registry.py::table", "src/shop/registry.py::build"}}
     ours, before = _blocks_by_test(found), _blocks_by_test(shared)
     assert ours == {test: blocks for test, blocks in before.items() if test in ours}
+
+
+def test_a_process_for_each_file_where_none_can_fork(tmp_path: Path) -> None:
+    """The same, learned from a run in which the second file comes first to the cache."""
+    root = tmp_path / "repository"
+    test = "import app\n\n\ndef test_{}():\n    assert app.price() == 2\n"
+    files = {
+        ".git/HEAD": "ref: refs/heads/main\n",
+        "conftest.py": "from threading import Event, Thread\n\n"
+        "Thread(target=Event().wait, name='poll', daemon=True).start()\n",
+        "app.py": "import functools\n\n\ndef built():\n    return 2\n\n\n"
+        "@functools.cache\ndef table():\n    return built()\n\n\ndef price():\n    return table()\n",
+        "test_one.py": test.format("one"),
+        "test_two.py": test.format("two"),
+    }
+    write(root, files)
+    said = run(sys.executable, root, "test_one.py", "test_two.py", "--greenline-fork")
+    assert "no forking pass: threads run already (poll)" in said
+    assert "a process for each of 2 files instead: 2 of 2 tests passed" in said
+    assert "2 passed" in said
+    found = Records(root / "out")
+    assert set(found.tests) == {"test_one", "test_two"}
+    assert found.tests["test_two"]["blocks"] == {"app.py::price", "test_two.py::test_two"}
+    assert found.caches == {"app.py::price": {"app.py::table", "app.py::built"}}

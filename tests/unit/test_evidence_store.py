@@ -14,10 +14,11 @@ from conftest import Repository
 from greenline.ci.affected import Request, affected
 from greenline.ci.evidence import exchange
 from greenline.ci.evidence import ingest as ingesting
-from greenline.ci.evidence.forms import KEPT_RUNS
+from greenline.ci.evidence.forms import KEPT_RUNS, VARIABLE
 from greenline.ci.evidence.ingest import Ingested, compact, ingest
 from greenline.ci.evidence.reading import Evidence, load
 from greenline.ci.evidence.sharpen import variant_of
+from greenline.ci.evidence.variables import changed, digest
 from greenline.ci.store import open_store
 from greenline.depgraph import config as configuration
 from greenline.depgraph.errors import GreenlineError
@@ -245,3 +246,25 @@ def test_postgresql(here: Repository, postgresql: str, monkeypatch: pytest.Monke
     with pytest.raises(sqlalchemy.exc.DBAPIError, match="read-only"):
         take_in(here.root, lines(here.root))
     assert selected(here.root) == before
+
+
+def test_a_record_holds_where_variables_have_the_values_that_it_was_made_with(here: Repository) -> None:
+    written = lines(here.root)
+    variables = {"MODE": digest("MODE", "a"), "TOKEN": digest("TOKEN", None), "HOME": digest("HOME", "/home/a")}
+    test = next(line for line in written if line.get("id") == "test_lib.py::test_a")
+    test["env"] = [*variables, "*", "OF_A_CHILD"]
+    seen = [{"kind": "variable", "name": name, "digest": short} for name, short in variables.items()]
+    take_in(here.root, [written[0], *seen, *written[1:]])
+    evidence = evidence_of(here.root)
+    assert evidence.paths(VARIABLE) == ["MODE", "TOKEN"]
+
+    def names(environment: dict[str, str], *ignored: str) -> list[str]:
+        config = configuration.build({"evidence": {"ignore_variables": list(ignored)}})
+        return sorted(changed(evidence, config, environment))
+
+    assert names({"MODE": "a", "HOME": "/home/b"}) == []
+    assert names({"MODE": "b"}) == ["MODE"]
+    assert names({"MODE": "", "TOKEN": ""}) == ["MODE", "TOKEN"]  # empty is not unset
+    assert names({"TOKEN": "x"}, "MO*") == ["TOKEN"]
+    (records,) = changed(evidence, configuration.Config(), {}).values()
+    assert list(records) == evidence.entries("test_lib.py")["test_a"].numbers

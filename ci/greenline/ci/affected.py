@@ -163,17 +163,17 @@ def answer_of(
         from greenline.ci.evidence.sharpen import sharpen  # only who has evidence pays for it
 
         def static(reasons: bool) -> Selection:
-            return select(opened, config, reasons)
+            return select_static(opened, config, reasons, environment)
 
         only = request.mode == "evidence"
         selection, share = sharpen(opened, config, static, request.reasons, only, environment)
     else:
-        selection = select(opened, config, request.reasons)
+        selection = select_static(opened, config, request.reasons, environment)
     if request.mode == "evidence" and share is None:
         selection = selection._replace(tests=[], everything=None, warnings=[*selection.warnings, NO_EVIDENCE])
     suites = opened.graph.suites
     tests = _in_suite(_with_suites(selection.tests, suites), request.suite, opened.suites_by_name())
-    warnings = list(selection.warnings)
+    warnings = list(dict.fromkeys(selection.warnings))
     if opened.head is None and (opened.workspace.may_be_sparse() or len(tests) <= FEW):
         root = opened.workspace.root
         elsewhere = [test.path for test in tests if not os.path.isfile(os.path.join(root, test.path))]
@@ -198,6 +198,21 @@ def answer_of(
         _unaffected(opened, selection, request.suite),
         share,
     )
+
+
+def select_static(
+    opened: Opened, config: configuration.Config, reasons: bool = True, environment: Mapping[str, str] = os.environ
+) -> Selection:
+    """The static rule, with the imports that evidence has seen where no statement shows them. They only add."""
+    if not place(opened.workspace, config, environment):
+        return select(opened, config, reasons)
+    from greenline.ci.evidence import learned, reading  # only who has a store pays for it
+
+    try:
+        return select(opened, config, reasons, learned.read(opened.workspace, config, environment))
+    except reading.store_errors() as error:
+        selection = select(opened, config, reasons)
+        return selection._replace(warnings=[*selection.warnings, reading.unreadable(error)])
 
 
 NO_EVIDENCE = "there is no evidence here, so nothing is selected; record some: greenline record"

@@ -96,7 +96,7 @@ class Config(NamedTuple):
     """The keys that other rooms read (:data:`ROOMS`), as valid values of the schema: dicts, lists and text."""
 
 
-ROOMS = ("repair", "rules", "sharding", "store")
+ROOMS = ("evidence", "repair", "rules", "sharding", "store")
 
 
 def load(root: str | os.PathLike[str], cache_dir: str | os.PathLike[str] | None = None) -> Config:

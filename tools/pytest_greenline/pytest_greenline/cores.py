@@ -21,14 +21,25 @@ class Seen:
     """What callbacks look at. ``numbers``: file name → qualified name → number, or None for a file of others.
 
     ``now``: the blocks of the running owner. ``plain``: a known block that is not in it only has to be added.
+    ``left``: number → calls for this owner until it is not told of any more. ``patience``: how many these are at first.
     """
 
-    __slots__ = ("now", "numbers", "plain")
+    __slots__ = ("left", "now", "numbers", "patience", "plain")
 
     def __init__(self) -> None:
         self.numbers: dict[str, dict[str, int] | None] = {}
+        self.patience: dict[int, int] = {}
         self.now: set[int] = set()
+        self.left: dict[int, int] = {}
         self.plain = True
+
+    def number(self, code: CodeType, number: int) -> None:
+        """Code of a file of ours has a number from now on."""
+        names = self.numbers[code.co_filename]
+        assert names is not None
+        names[code.co_qualname] = number
+        # To switch an event on again takes as long as a callback or two, and longer for much code.
+        self.patience.setdefault(number, 1 + len(code.co_code) // 100)
 
 
 _NEW: dict[str, int] = {}
@@ -43,15 +54,12 @@ class Monitoring:
     """
 
     IDS = (4, 3)
-    OFTEN = 30
-    """Calls for one owner after which an event is switched off: arming it again costs as much as some of them."""
 
     def __init__(self, ran: Ran, seen: Seen) -> None:
         self._ran = ran
         self._seen = seen
         self._ids: tuple[int, ...] = ()
         self._often: list[CodeType] = []  # only until the next owner: code that exec made must not be kept alive
-        self._hits: dict[int, int] = {}
 
     def start(self) -> str | None:
         """Begin; gives the reason where that cannot be."""
@@ -79,18 +87,25 @@ class Monitoring:
         return monitoring.DISABLE
 
     def _callback(self) -> Callable[[CodeType, int], Any]:
-        ran, seen, often, hits, most = self._ran, self._seen, self._often, self._hits, self.OFTEN
-        find, getframe, disable = seen.numbers.get, sys._getframe, monitoring.DISABLE
+        ran, seen, often, patience = self._ran, self._seen, self._often, self._seen.patience
+        numbers: Any = seen.numbers
+        getframe, disable = sys._getframe, monitoring.DISABLE
 
         def called(code: CodeType, offset: int) -> Any:
-            number = (find(code.co_filename) or _NEW).get(code.co_qualname)
+            try:
+                number = numbers[code.co_filename][code.co_qualname]
+            except (KeyError, TypeError):
+                ran(code, getframe(1))
+                return None
             if number in seen.now:
-                count = hits.get(number, 0) + 1
-                hits[number] = count
-                if count > most:
+                left = seen.left
+                times = left.get(number, patience[number])
+                if times:
+                    left[number] = times - 1
+                else:
                     often.append(code)
                     return disable
-            elif number is not None and seen.plain:
+            elif seen.plain:
                 seen.now.add(number)
             else:
                 ran(code, getframe(1))
@@ -98,18 +113,20 @@ class Monitoring:
 
         return called
 
-    def _thrown(self, code: CodeType, offset: int, error: BaseException) -> None:  # this event cannot be switched off
-        if self._seen.numbers.get(code.co_filename, _NEW) is not None:
+    def _thrown(self, code: CodeType, offset: int, error: BaseException) -> None:
+        """A generator is resumed to raise, each one that `any` leaves early too. This event cannot be switched off."""
+        numbers = self._seen.numbers.get(code.co_filename, _NEW)
+        if numbers is not None and numbers.get(code.co_qualname) not in self._seen.now:
             self._ran(code, sys._getframe(1))
 
     def restart(self) -> None:
-        """What was switched off is told again."""
-        if self._ids:
+        """What was switched off is told again: another owner runs."""
+        self._seen.left = {}
+        if self._ids and self._often:
             for code in {id(each): each for each in self._often}.values():  # equal code may be of two files
                 monitoring.set_local_events(self._ids[1], code, 0)
                 monitoring.set_local_events(self._ids[1], code, self._local)
         self._often.clear()
-        self._hits.clear()
 
     def taken(self) -> str | None:
         """Who took the hooks away from us, or None."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import sys
 import tempfile
 import threading
 from typing import NamedTuple, Optional
@@ -36,6 +37,9 @@ def cannot_fork() -> str:
     """Why a forking pass is impossible here, or ""."""
     if not hasattr(os, "fork"):
         return "this system cannot fork"
+    cuda = getattr(sys.modules.get("torch"), "cuda", None)  # not imported for this
+    if cuda is not None and cuda.is_initialized():
+        return "CUDA is initialized, and a fork could not use it"
     others = sorted(each.name for each in threading.enumerate() if each is not threading.current_thread())
     return f"threads run already ({', '.join(others)}), and a fork would lose them" if others else ""
 
@@ -68,7 +72,9 @@ def _in_child(item: pytest.Item, recorder: Recorder, owner: Owner, path: str) ->
     reports = runtestprotocol(item, log=False, nextitem=None)
     recorder.end(depth)
     with open(path, "w", encoding="utf-8") as file:
-        json.dump([(name, caller) for name, caller in recorder.edges_of(owner).items()], file)
+        json.dump(
+            [(name, caller) for name, caller in recorder.edges_of([owner, *recorder.units.values()]).items()], file
+        )
     return all(report.passed for report in reports)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Generator
 from typing import Any
 
@@ -32,8 +33,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--greenline-fork",
         action="store_true",
-        help="With --greenline-record: each test runs in a fork first, which shows what caches hide.",
+        help="With --greenline-record: each test runs in a fork first, which shows what caches hide. Where the process"
+        " cannot fork, each file runs in a process of its own.",
     )
+    group.addoption("--greenline-alone", metavar="FILE", help=argparse.SUPPRESS)  # in such a process
     group.addoption(
         "--greenline-results",
         metavar="FILE",

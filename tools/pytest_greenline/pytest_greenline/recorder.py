@@ -78,6 +78,9 @@ class Recorder:
             "platform": f"{sys.platform}-{platform.machine()}",
             "extra": os.environ.get("GREENLINE_VARIANT", ""),
         }
+        # From outside. A process that a test starts has what the test gives it: that does not count.
+        self._environment = None if child_of else dict(os.environ)
+        self._variables: set[str] = set()
         self.child = bool(child_of)  # its lines are written as things happen: children are often killed
         self.edges = False  # note who called a block first; for the forking pass
         self.units: dict[str, Owner] = {}
@@ -146,7 +149,7 @@ class Recorder:
         owner = self._stack[-1].owner
         self._lock = threading.RLock()
         self.child, self.units = True, {}
-        self._ids, self._files = {}, set()
+        self._ids, self._files, self._variables = {}, set(), set()
         self.session = Owner(owner.id)
         self._stack = [_Running(self.session)]
         for numbers in self._seen.numbers.values():
@@ -178,7 +181,6 @@ class Recorder:
             for thread, frame in sys._current_frames().items():  # a loop that began earlier starts nothing
                 if thread != own:
                     self._note_frames(frame, owner)
-        self._core.restart()
         return depth
 
     def end(self, depth: int) -> None:
@@ -186,10 +188,11 @@ class Recorder:
         self._look_at_top()
 
     def _look_at_top(self) -> None:
-        """Let the callbacks fill the blocks of who runs. Where more is to be done, they must ask."""
+        """Let the callbacks fill the blocks of who runs, and tell anew. Where more is to be done, they must ask."""
         owner, frame, _ = self._stack[-1]
         self._seen.plain = frame is None and not self.child and not self.edges
         self._seen.now = owner.blocks
+        self._core.restart()
 
     def begin_test(self, id: str) -> Owner:
         owner = Owner(id)
@@ -248,9 +251,7 @@ class Recorder:
                 owner = self._module_starts(owner, path, frame)
             number = self._note_block(owner, path, name)
             if code.co_flags & _OPTIMIZED:
-                numbers = self._seen.numbers[filename]
-                assert numbers is not None
-                numbers[code.co_qualname] = number
+                self._seen.number(code, number)
             if self.edges:
                 self._note_caller(owner, path, name, frame)
         except Exception as error:
@@ -319,6 +320,9 @@ class Recorder:
         owner = self.owner()
         if name not in getattr(owner, kind) and self._counts(owner, sys._getframe(2), kind == "env"):
             self.note(owner, kind, name)
+            if kind == "env" and self._environment is not None and name not in self._variables:
+                self._variables.add(name)
+                self._line({"kind": "variable", "name": name, "digest": _digest(name, self._environment.get(name))})
 
     def counts_child(self, frame: FrameType) -> bool:
         """Is a process that starts now one of a test's? pytest-xdist starts its workers too."""
@@ -357,7 +361,6 @@ class Recorder:
                 unit.units.add(f"module:{above}")
         self._stack.append(_Running(unit, frame, threading.get_ident()))
         self._look_at_top()
-        self._core.restart()
         return unit
 
     def use_module(self, user: Owner, path: str) -> None:
@@ -424,11 +427,11 @@ class Recorder:
         self.units = {}
         self.edges = True
 
-    def edges_of(self, owner: Owner) -> dict[tuple[str, str], tuple[str, str] | None]:
-        """Each block that ran for this test, in units too, and who called it first."""
+    def edges_of(self, owners: Iterable[Owner]) -> dict[tuple[str, str], tuple[str, str] | None]:
+        """Each block that ran for one of these, and who called it first."""
         keys = {number: key for key, number in self._ids.items()}
         found: dict[tuple[str, str], tuple[str, str] | None] = {}
-        for each in (owner, *self.units.values()):
+        for each in owners:
             for number in each.blocks:
                 caller = each.callers.get(number)
                 found.setdefault(keys[number], keys[caller] if caller else None)
@@ -437,14 +440,17 @@ class Recorder:
     def blocks_of(self, owner: Owner) -> set[tuple[str, str]]:
         """The blocks of a test and of all units that it used."""
         keys = {number: key for key, number in self._ids.items()}
-        numbers, todo, done = set(owner.blocks), list(owner.units), set()
+        return {keys[number] for each in self.with_units(owner) for number in each.blocks}
+
+    def with_units(self, owner: Owner) -> list[Owner]:
+        """A test and all units that it used."""
+        found, todo = {owner.id: owner}, list(owner.units)
         while todo:
             unit = self.units.get(todo.pop())
-            if unit is not None and unit.id not in done:
-                done.add(unit.id)
-                numbers |= unit.blocks
+            if unit is not None and unit.id not in found:
+                found[unit.id] = unit
                 todo += unit.units
-        return {keys[number] for number in numbers}
+        return list(found.values())
 
     def write_edges(self, kind: dict[str, str], blocks: Iterable[tuple[str, str]]) -> None:
         """A line that adds blocks to a block ("cache") or a test ("part")."""
@@ -457,6 +463,13 @@ def _block_name(code: CodeType) -> str:
     name = code.co_qualname.partition(".<locals>")[0]
     is_function = code.co_flags & _OPTIMIZED or ".<locals>" in code.co_qualname
     return name if is_function and not name.endswith(">") else ""
+
+
+def _digest(name: str, value: str | None) -> str:
+    """Too short to tell a value by, which may be a secret; "" if it is not set."""
+    if value is None:
+        return ""
+    return hashlib.sha256(f"{name}={value}".encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
 def _is_running(frame: FrameType) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pytest_greenline import forked
+from pytest_greenline import forked, fresh
 from pytest_greenline.inside import Inside, repository_of
 from pytest_greenline.probes import Probes
 from pytest_greenline.recorder import Owner, Recorder
@@ -90,6 +90,9 @@ class Recording:
         self._forks = False  # the forking pass is on: its children are no children of a test
         self._alone: dict[str, forked.Alone] = {}
         self._owners: dict[str, Owner] = {}
+        self._alone_file = config.known_args_namespace.greenline_alone  # of a process as fresh.py starts it
+        self._passed_alone: dict[str, forked.Alone] = {}
+        recorder.edges = bool(self._alone_file)
         os.register_at_fork(before=self._before_fork, after_in_child=self._after_fork)
 
     def pytest_report_header(self) -> str:
@@ -112,10 +115,10 @@ class Recording:
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, Any, None]:
         if self.config.getoption("greenline_fork") and not self.config.getoption("collectonly"):
-            xdist = not hasattr(session, "items") or hasattr(self.config, "workerinput")
-            reason = "it needs one process, not pytest-xdist's" if xdist else forked.cannot_fork()
-            if reason:
-                self.told.append(f"no forking pass: {reason}")
+            if not hasattr(session, "items") or self._is_worker:
+                self.told.append("no forking pass: it needs one process, not pytest-xdist's")
+            elif reason := forked.cannot_fork():
+                self._run_files(session.items, reason)
             else:
                 self._run_alone(session.items)
         yield
@@ -130,6 +133,13 @@ class Recording:
         self.test = None
         self._forks = False
         self.told.append(f"forking pass: {len(self._alone):,} of {len(items):,} tests passed alone")
+
+    def _run_files(self, items: list[pytest.Item], reason: str) -> None:
+        files = dict.fromkeys(str(item.path) for item in items)
+        found = fresh.run_files(self.config, files)
+        self._alone = {id: found[id] for id in map(self.node_id, items) if id in found}
+        passed = f"{len(self._alone):,} of {len(items):,} tests passed"
+        self.told.append(f"no forking pass: {reason}; a process for each of {len(files):,} files instead: {passed}")
 
     def _write_cache_edges(self) -> None:
         edges: dict[forked.Block, set[forked.Block]] = {}
@@ -158,7 +168,10 @@ class Recording:
             phases[report.when or ""] = phases.get(report.when or "", 0.0) + report.duration
         if self._alone:
             self._owners[owner.id] = owner
-        recorder.end_test(owner, outcome_of(self._reports), phases)
+        outcome = outcome_of(self._reports)
+        if self._alone_file and outcome == "passed":
+            self._passed_alone[owner.id] = recorder.edges_of(recorder.with_units(owner))
+        recorder.end_test(owner, outcome, phases)
 
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
         """Not run, but there: a function of which only some parameters ran is not known whole."""
@@ -284,6 +297,8 @@ class Recording:
             self.recorder.stop()
             if self._alone and not self.recorder.failure:
                 self._write_cache_edges()
+            if self._alone_file and not self.recorder.failure:
+                fresh.write(self._alone_file, self._passed_alone)
             self.recorder.close()
 
 

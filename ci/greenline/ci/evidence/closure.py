@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 import networkx
 from pyroaring import BitMap
 
-from greenline.ci.evidence import forms
+from greenline.ci.evidence import forms, variables
+from greenline.ci.evidence.learned import Learner
 from greenline.ci.evidence.records import Block, Recorded, Used
 from greenline.depgraph import blocks as file_blocks
 from greenline.depgraph.changes import imported_modules
@@ -37,7 +38,10 @@ class Facts:
 
 
 def close(
-    recorded: Recorded, read: Callable[[str], bytes | None], names_of: Callable[[str], list[tuple[str, str]]]
+    recorded: Recorded,
+    read: Callable[[str], bytes | None],
+    names_of: Callable[[str], list[tuple[str, str]]],
+    learner: Learner,
 ) -> Facts:
     """All facts of each test.
 
@@ -56,12 +60,15 @@ def close(
     for node, used, at_import in waiting:
         graph.add_node(node)
         own[node] = _own(used, facts, at_import and _is_import(str(node)))
-        if used.early and isinstance(node, str):
-            own[node].add(facts.number((forms.EARLY, node.partition(":")[2], "")))
+        if isinstance(node, str):
+            if used.early:
+                own[node].add(facts.number((forms.EARLY, node.partition(":")[2], "")))
+            own[node].update(facts.number((forms.LEARNED, *edge)) for edge in learner.edges(node, used, modules))
         graph.add_edges_from((node, target) for target in _targets(used, links, recorded, own, graph, modules))
     for test, each in recorded.tests.items():
         graph.add_node(("test", test))
-        own["test", test] = _own(each.used, facts, False)
+        own["test", test] = numbers = _own(each.used, facts, False)
+        numbers.update(facts.number((forms.LEARNED, *edge)) for edge in learner.edges(test, each.used, modules))
         targets = _targets(each.used, links, recorded, own, graph, modules)
         graph.add_edges_from((("test", test), target) for target in targets)
     closed = _closures(graph, own)
@@ -82,6 +89,7 @@ def _own(used: Used, facts: Facts, at_import: bool) -> BitMap:
     lists = used.lists
     for kind, name in ((forms.OPENED, "opened"), (forms.LISTED, "listed"), (forms.QUERIED, "queried")):
         numbers.update(facts.number((kind, path, "")) for path in lists[name])
+    numbers.update(facts.number((forms.VARIABLE, *each)) for each in used.variables if variables.counts(each[0]))
     numbers.update(facts.number((forms.SOUGHT, "", name)) for name in lists["modules"])
     return numbers
 

@@ -15,6 +15,8 @@ EARLY = "early"  # path: a module that was imported before recording began
 OPENED = "opened"  # path
 LISTED = "listed"  # folder
 QUERIED = "queried"  # path
+VARIABLE = "variable"  # name of an environment variable, digest of the value that it had
+LEARNED = "learned"  # path, path: what ran for the first file imported the second; see learned.py
 SOUGHT = "sought"  # "", dotted name: imported or looked up, and not found in the repository
 
 DESELECTED = "deselected"

@@ -19,6 +19,7 @@ from sqlalchemy.engine import Row
 from greenline.ci.evidence import forms
 from greenline.ci.evidence.closure import Fact, Facts, close
 from greenline.ci.evidence.forms import KEPT_RUNS, Entry
+from greenline.ci.evidence.learned import Learner
 from greenline.ci.evidence.reading import Evidence
 from greenline.ci.evidence.records import Recorded, Test, read
 from greenline.ci.evidence.rule import affected_records
@@ -99,7 +100,7 @@ class _Writer:
         row = self._row(suite, recorded.variant)
         alive = self._advanced(row)
         edited = {path for path, oids in recorded.files.items() if oids != {self._oid(path)}}
-        facts = close(recorded, self.opened.read_head, self._names_of)
+        facts = close(recorded, self.opened.read_head, self._names_of, Learner(self.opened.graph))
         fingerprints = facts.fingerprints()
         judged = {test: _verdict(test, each, facts, edited) for test, each in recorded.tests.items()}
         run = row.runs + 1

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import struct
+import sys
+import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +15,7 @@ from pyroaring import BitMap
 from greenline.ci.evidence.forms import Entry, Names, bitmap, unpack, unpack_entries, unpack_names
 from greenline.ci.evidence.place import place
 from greenline.depgraph.config import Config
+from greenline.depgraph.errors import GreenlineError
 from greenline.depgraph.workspace import Workspace
 
 Query = Callable[[str, Mapping[str, Any]], Sequence[Any]]
@@ -103,14 +107,15 @@ def _parts(values: list[str]) -> Iterator[list[str]]:
 
 def load(workspace: Workspace, config: Config, environment: Mapping[str, str] = os.environ) -> list[Evidence]:
     """All evidence that is kept, of every suite and variant; [] without a store. Raises NoStore."""
-    query = _open(workspace, config, environment)
+    query = open_query(workspace, config, environment)
     if query is None:
         return []
     columns = "id, suite, variant, commit_id, dirty, alive, runs"
     return [Evidence(query, row) for row in query(f"SELECT {columns} FROM evidence_suite ORDER BY suite, variant", {})]
 
 
-def _open(workspace: Workspace, config: Config, environment: Mapping[str, str]) -> Query | None:
+def open_query(workspace: Workspace, config: Config, environment: Mapping[str, str]) -> Query | None:
+    """The store, to be asked; None where there is none, or no evidence in it."""
     path = place(workspace, config, environment)
     if path is None:
         return None
@@ -131,3 +136,16 @@ def _open_server(workspace: Workspace, config: Config, environment: Mapping[str,
     if not sqlalchemy.inspect(connection).has_table("evidence_suite"):
         return None
     return lambda sql, values: connection.execute(sqlalchemy.text(sql), dict(values)).fetchall()
+
+
+def store_errors() -> tuple[type[Exception], ...]:
+    """What a store that is broken or cannot be reached raises."""
+    loaded = sys.modules.get("sqlalchemy.exc")
+    server = (loaded.SQLAlchemyError,) if loaded else ()
+    return sqlite3.Error, zlib.error, struct.error, ValueError, GreenlineError, *server
+
+
+def unreadable(error: Exception) -> str:
+    """The warning for one of them."""
+    message = str(error).partition("\n")[0]
+    return f"evidence cannot be read and imports decide: {message}; $GREENLINE_STORE=off does without it"

@@ -20,13 +20,15 @@ class Used:
     def __init__(self) -> None:
         self.blocks: set[Block] = set()
         self.lists: dict[str, set[str]] = {name: set() for name in LISTS}
+        self.variables: set[tuple[str, str]] = set()  # name and digest of the value
         self.early = False
 
-    def add(self, line: dict[str, Any], blocks: dict[int, Block]) -> None:
+    def add(self, line: dict[str, Any], blocks: dict[int, Block], digests: dict[str, str]) -> None:
         self.blocks.update(blocks[number] for number in line.get("blocks", ()))
         for name, values in self.lists.items():
             if name in line:
                 values.update(map(str, line[name]))
+        self.variables.update((name, digests[name]) for name in line.get("env", ()) if name in digests)
         self.early = self.early or bool(line.get("early"))
 
 
@@ -53,10 +55,10 @@ class Recorded:
         self.caches: dict[Block, Used] = {}
         self.deselected: set[str] = set()
 
-    def test(self, line: dict[str, Any], ended: bool, blocks: dict[int, Block]) -> None:
+    def test(self, line: dict[str, Any], ended: bool, blocks: dict[int, Block], digests: dict[str, str]) -> None:
         known = self.tests.get(line["id"])
         used = known.used if known else Used()
-        used.add(line, blocks)
+        used.add(line, blocks, digests)
         if line["kind"] == "test":
             outcome = line["outcome"] if ended else "crashed"
             if "lost" in line:
@@ -113,24 +115,27 @@ def _lines(path: str) -> Iterator[dict[str, Any]]:
 def _merge(recorded: Recorded, lines: list[dict[str, Any]]) -> None:
     ended = lines[-1]["kind"] == "end"
     blocks: dict[int, Block] = {}
+    digests: dict[str, str] = {}  # of environment variables
     for line in lines:
         match line["kind"]:
             case "file":
                 recorded.files.setdefault(line["path"], set()).add(line["oid"])
             case "block":
                 blocks[line["id"]] = line["path"], line["name"]
+            case "variable":
+                digests[line["name"]] = line["digest"]
             case "unit":
-                recorded.units.setdefault(line["id"], Used()).add(line, blocks)
+                recorded.units.setdefault(line["id"], Used()).add(line, blocks, digests)
             case "test":
-                recorded.test(line, ended, blocks)
+                recorded.test(line, ended, blocks, digests)
             case "part" if line["id"] in recorded.units or line["id"].startswith(_UNITS):
-                recorded.units.setdefault(line["id"], Used()).add(line, blocks)
+                recorded.units.setdefault(line["id"], Used()).add(line, blocks, digests)
             case "part":
-                recorded.test(line, ended, blocks)
+                recorded.test(line, ended, blocks, digests)
             case "deselected":
                 recorded.deselected.update(line["ids"])
             case "cache":
-                recorded.caches.setdefault((line["path"], line["name"]), Used()).add(line, blocks)
+                recorded.caches.setdefault((line["path"], line["name"]), Used()).add(line, blocks, digests)
 
 
 _UNITS = ("module:", "collect:", "fixture:", "hook:")

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
-import sqlite3
-import struct
 import sys
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -20,12 +17,12 @@ from pyroaring import BitMap
 from greenline.ci.evidence.forms import DESELECTED, Entry
 from greenline.ci.evidence.likely import rank
 from greenline.ci.evidence.python_rule import Hit
-from greenline.ci.evidence.reading import Evidence, load
+from greenline.ci.evidence.reading import Evidence, load, store_errors, unreadable
 from greenline.ci.evidence.rule import Judged, affected_records, is_named, judge
 from greenline.ci.evidence.states import since_recording
+from greenline.ci.evidence.variables import changed
 from greenline.ci.selection.select import SelectedTest, Selection
 from greenline.depgraph.config import Config
-from greenline.depgraph.errors import GreenlineError
 from greenline.depgraph.index import Opened
 from greenline.depgraph.linking import TEST
 from greenline.depgraph.workspace import ABSENT, GitError
@@ -44,6 +41,7 @@ class Known(NamedTuple):
     hits: list[Hit]  # the smallest first
     own: dict[str, SelectedTest]  # what the static rule says of the files that are left to it
     edited: frozenset[str]  # files that changed since the recording, up to the base
+    elsewhere: dict[str, BitMap]  # environment variable with another value now → records made with the old one
 
 
 def known_suites(
@@ -69,8 +67,9 @@ def known_suites(
         edited = {state.path for state in since.changes} if since else ()
         own = {test.path: test for test in judged.static.tests}
         hits = sorted((hit for hits in judged.hits.values() for hit in hits), key=lambda hit: len(hit.records))
-        holds = evidence.alive - broken
-        found.append(Known(evidence, holds, judged, judged.records, hits, own, frozenset(edited)))
+        elsewhere = changed(evidence, config, environment)
+        holds = evidence.alive - broken - BitMap().union(*elsewhere.values())
+        found.append(Known(evidence, holds, judged, judged.records, hits, own, frozenset(edited), elsewhere))
     return found
 
 
@@ -98,18 +97,10 @@ def sharpen(
     try:
         known = known_suites(opened, config, warnings, environment)
         return _sharpened(opened, static, known, warnings, reasons, only)
-    except _store_errors() as error:
+    except store_errors() as error:
         selection = static(reasons)
-        message = str(error).partition("\n")[0]
-        warnings.append(f"evidence cannot be read and imports decide: {message}; $GREENLINE_STORE=off does without it")
+        warnings.append(unreadable(error))
         return selection._replace(warnings=[*selection.warnings, *warnings]), None
-
-
-def _store_errors() -> tuple[type[Exception], ...]:
-    """What a store that is broken or cannot be reached raises."""
-    loaded = sys.modules.get("sqlalchemy.exc")
-    server = (loaded.SQLAlchemyError,) if loaded else ()
-    return sqlite3.Error, zlib.error, struct.error, ValueError, GreenlineError, *server
 
 
 def _sharpened(
@@ -287,13 +278,21 @@ def verdicts(
             records = BitMap(entry.numbers) & known.holds
             hit = _closest(known, records)
             if not records:
-                reason = (
-                    f"it {entry.outcome}" if entry.outcome != "passed" else "what it ran changed since it was recorded"
-                )
-                found.append(Verdict(test, None, reason))
+                found.append(Verdict(test, None, _why_not(known, entry)))
             else:
                 found.append(Verdict(test, bool(hit.why), hit.why or "it ran nothing that changed"))
     return found
+
+
+def _why_not(known: Known, entry: Entry) -> str:
+    """Why a test has no record that holds."""
+    if entry.outcome != "passed":
+        return f"it {entry.outcome}"
+    numbers = BitMap(entry.numbers)
+    other = [name for name, records in known.elsewhere.items() if records.intersect(numbers)]
+    if other:
+        return f"${other[0]} had another value when it was recorded"
+    return "what it ran changed since it was recorded"
 
 
 def _closest(known: Known, records: BitMap) -> Hit:

@@ -7,6 +7,7 @@ graph then carries what was found to the tests. What cannot be judged selects ev
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from greenline.ci.selection import data_files, python_files
@@ -68,10 +69,11 @@ class Selection(NamedTuple):
     through: dict[int, int]  # node reached from a seed → the next node towards it; empty without ``reasons``
 
 
-def select(opened: Opened, config: Config, reasons: bool = True) -> Selection:
+def select(opened: Opened, config: Config, reasons: bool = True, learned: Iterable[tuple[str, str]] = ()) -> Selection:
     """The tests that the change in ``opened`` can break.
 
     ``reasons=False`` spares the search for shortest chains and, in files that depend on the change, for single tests.
+    ``learned``: pairs of paths, imports that no import statement shows.
     """
     found = Found(opened)
     rules = data_files.DataRules(config)
@@ -88,6 +90,7 @@ def select(opened: Opened, config: Config, reasons: bool = True) -> Selection:
         chosen, through = [SelectedTest(path, None, found.everything) for path in tests.values()], {}
     else:
         _always(found, config, tests)
+        _follow(found, learned)
         stops = _stops(found)
         through = graph.chains(found.seeds, stops) if reasons else {}
         chosen = _collect(found, tests, through, stops)
@@ -187,6 +190,22 @@ def _always(found: Found, config: Config, tests: dict[int, str]) -> None:
     for node, path in tests.items():
         if node in marked or matches(path):
             found.seed(node, "always runs")
+
+
+def _follow(found: Found, learned: Iterable[tuple[str, str]]) -> None:
+    """Seed the files that were seen to import what depends on the change."""
+    graph = found.graph
+    left = [(graph.node(importer), graph.node(imported)) for importer, imported in learned]
+    left = [edge for edge in left if min(edge) >= 0]
+    while left:
+        reached = graph.dependents(found.seeds)
+        met = [edge for edge in left if edge[1] in reached]
+        if not met:
+            break
+        left = [edge for edge in left if edge[1] not in reached]
+        for importer, imported in met:
+            if importer not in reached:
+                found.seed(importer, f"was seen to import {graph.path(imported)}, which depends on the change")
 
 
 def _stops(found: Found) -> set[int]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from greenline.ci.affected import Request, change_of
+from greenline.ci.affected import Request, change_of, select_static
 from greenline.ci.evidence.place import place
-from greenline.ci.selection.select import Selection, select
+from greenline.ci.selection.select import Selection
 from greenline.depgraph.config import Config
 from greenline.depgraph.errors import GreenlineError
 from greenline.depgraph.explain import explain_edge, find_node
@@ -57,7 +57,7 @@ def _why_affected(what: str, request: Request) -> None:
     path = opened.graph.path(node)
     if _tell_evidence(opened, change.config, path, what.partition("::")[2]):
         return
-    selection = select(opened, change.config)
+    selection = select_static(opened, change.config)
     chosen = next((test for test in selection.tests if test.path == path), None)
     if selection.everything:
         click.echo(f"every test is selected: {selection.everything}")
