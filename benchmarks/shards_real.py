@@ -36,7 +36,7 @@ from greenline.ci.sharding.plan_file import Plan
 
 SUITES = {
     "werkzeug": MEASURED["werkzeug"],
-    "celery": MEASURED["celery"],
+    "more-itertools": Suite("more-itertools==10.6.0", ("pytest==8.3.5",), ".", "tests"),
     "click": Suite("click==8.1.8", ("pytest==8.3.5",), "src", "tests"),
 }
 MOST = 1.10
