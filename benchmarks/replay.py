@@ -144,6 +144,8 @@ def _kept(path: Path) -> list[Any]:
 
 def measured(everything: AllTests, commits: list[str], rows: list[Row]) -> Iterator[Row]:
     """A row for each commit that has none yet."""
+    if len(rows) == len(commits) - 1:
+        return
     before = commits[len(rows)]
     failing = set(rows[-1].failing) if rows else None
     for step in everything.replay.steps(commits[len(rows) :]):

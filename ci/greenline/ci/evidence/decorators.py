@@ -27,7 +27,7 @@ HARMLESS_MODULES = frozenset(
     ("abc", "asyncio", "collections.abc", "contextlib", "enum", "functools", "inspect", "logging", "typing", "warnings")
 )
 COMPILERS = frozenset(("compile", "exec", "eval", "__import__", "globals", "vars"))
-MOST_HOPS = 3
+MOST_HOPS = 6
 
 
 def run_as_python(node: ast.AST | None, file: File, find: Find) -> bool:
