@@ -23,9 +23,11 @@ class File(NamedTuple):
 Find = Callable[[str, tuple[Any, ...]], Iterable[File]]
 """From a file and what an import statement in it imports (``value`` of :class:`.blocks.Item`) to the files meant."""
 
-HARMLESS_MODULES = frozenset(("functools", "typing", "contextlib", "collections.abc", "asyncio", "warnings", "logging"))
+HARMLESS_MODULES = frozenset(
+    ("abc", "asyncio", "collections.abc", "contextlib", "enum", "functools", "inspect", "logging", "typing", "warnings")
+)
 COMPILERS = frozenset(("compile", "exec", "eval", "__import__", "globals", "vars"))
-MOST_HOPS = 3
+MOST_HOPS = 6
 
 
 def run_as_python(node: ast.AST | None, file: File, find: Find) -> bool:
@@ -38,13 +40,13 @@ def run_as_python(node: ast.AST | None, file: File, find: Find) -> bool:
 
 
 def _is_own(name: str, file: File, find: Find, hops: int) -> bool:
-    """Whether a name of a file means a function of the repository that uses nothing foreign."""
+    """Whether a name of a file means a function or class of the repository that uses nothing foreign."""
     values = _values(name, file)
     return bool(values) and all(_is_own_value(value, file, find, hops) for value in values)
 
 
 def _is_own_value(value: Any, file: File, find: Find, hops: int) -> bool:
-    if isinstance(value, Function):
+    if isinstance(value, Function | ast.ClassDef):
         return hops > 0 and all(_is_harmless(name, file, find, hops) for name in _names(value))
     if isinstance(value, tuple) and len(value) == 4:  # from MODULE import NAME
         return hops > 0 and any(_is_own(value[2], each, find, hops - 1) for each in find(file.path, value))
@@ -72,11 +74,12 @@ def _is_collection(value: ast.expr | None) -> bool:
     return displayed or leaf(value or ast.Pass()) in ("set", "dict", "list", "ContextVar")
 
 
-def _names(function: Function) -> set[str]:
-    """The names from outside that a function uses, annotations apart; "exec" for what is not looked into."""
+def _names(node: Function | ast.ClassDef) -> set[str]:
+    """The names from outside that a function or class uses, annotations apart; "exec" for what is not looked into."""
     found: set[str] = set()
-    local: set[str] = set()
-    waiting: list[ast.AST] = [*function.body, function.args]
+    local = {node.name}
+    waiting: list[ast.AST] = [*node.body]
+    waiting += [*node.bases, *node.keywords] if isinstance(node, ast.ClassDef) else [node.args]
     while waiting:
         part = waiting.pop()
         if isinstance(part, ast.Name):
