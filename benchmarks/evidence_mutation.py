@@ -1,31 +1,39 @@
 """Does `greenline affected --mode auto` select every test that a change breaks? Mutants of each kind, on real suites.
 
-    make bench-evidence-mutation [ARGS="click --killed 25 --python /usr/bin/python3.12"]
+    make bench-evidence-mutation [ARGS="click --killed 25 --python /usr/bin/python3.12 [--kind body] [--again]"]
 
-The suite is recorded once, with a forking pass. Then one place of the library at a time is changed, chosen by a fixed
-seed, until enough mutants of a kind were killed. For each: greenline is asked; all tests that it leaves out run, and a
-test among them that passed before and does not now is run again alone, three times on the mutant and three times
-without it. If that holds it is a miss. Where none is missed, the selected tests run until one fails: then the mutant is
-killed.
+The suite is recorded once, with a forking pass. Then one place of the library, of a fixture or of a data file at a time
+is changed, chosen by a fixed seed, until enough mutants of a kind were killed. For each: greenline is asked (in this
+process; it is what the command prints); all tests that it leaves out run, and a test among them that passed before and
+does not now is run again alone, three times on the mutant and three times without it. If that holds it is a miss. Where
+none is missed, the selected tests run until one fails: then the mutant is killed. Each of these runs is a pytest
+of its own, forked from a process that has imported pytest and nothing else.
 
-Goal: no miss. The selected share says what that costs: selecting everything would be 100 %. Exit code 1 for a miss.
+What was judged is kept below build/, and a later call goes on; --again starts anew. Goal: no miss. The selected share
+says what that costs: selecting everything would be 100 %. Exit code 1 for a miss.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import builtins
+import hashlib
 import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from random import Random
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import trees
 from evidence_suites import SUITES, environment_of, python_of, pythons, tree_of
+
+from greenline.ci.affected import Request, affected
+from greenline.ci.shadow import Selected
 
 HOOKS = """
 import json, os
@@ -37,14 +45,10 @@ def pytest_collection_modifyitems(config, items):
     if "MUTANT_TESTS" not in os.environ:
         return
     with open(os.environ["MUTANT_TESTS"]) as file:
-        selected = json.load(file)
-    def is_selected(item):
-        path, _, name = item.nodeid.partition("::")
-        names = selected.get(path, ())
-        return names is None or any(name == each or name.startswith((each + "[", each + "::")) for each in names)
-    wanted = os.environ["MUTANT_RUN"] == "selected"
-    dropped = [item for item in items if is_selected(item) != wanted]
-    items[:] = [item for item in items if is_selected(item) == wanted]
+        wanted = set(json.load(file))
+    selected = os.environ["MUTANT_RUN"] == "selected"  # the others: those known, and not selected
+    dropped = [item for item in items if (item.nodeid in wanted) is selected]
+    items[:] = [item for item in items if (item.nodeid in wanted) is not selected]
     config.hook.pytest_deselected(items=dropped)
 
 def pytest_runtest_logreport(report):
@@ -55,52 +59,150 @@ def pytest_sessionfinish():
     with open(os.environ["MUTANT_OUT"], "w") as file:
         json.dump(OUTCOMES, file)
 """
+SERVER = """
+import json, os, signal, sys
+import pytest
+from _pytest.config import get_config
+
+get_config()  # imports pytest's own plugins
+for line in sys.stdin:
+    arguments, variables = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        os.environ.update(variables)
+        null = os.open(os.devnull, os.O_RDWR)
+        for number in (0, 1, 2):
+            os.dup2(null, number)
+        signal.alarm(300)  # ends a run that hangs
+        pytest.main(arguments)
+        os._exit(0)
+    os.waitpid(child, 0)
+    print("done", flush=True)
+"""
+BUILTINS = frozenset(dir(builtins)) - {"property", "super", "type", "object", "__import__", "__build_class__"}
 
 
 class Mutant(NamedTuple):
-    """A changed file: ``text`` is all of it."""
+    """A changed file: ``content`` is all of it, None where it is gone."""
 
     kind: str
     path: str
     name: str
-    text: str
+    content: bytes | None
+
+    @property
+    def id(self) -> str:
+        digest = hashlib.sha1(self.content or b"").hexdigest()[:12]
+        return f"{self.kind} {self.path} {self.name} {digest}"
 
 
 # -- mutants -------------------------------------------------------------------------------------------------
 
 
 def mutants(tree: Path, source: str) -> Iterator[Mutant]:
-    """Every mutant of the library's own files, in no particular order."""
+    """Every mutant of the library's own files, and of its tests' fixtures and data files; in no particular order."""
     for path in sorted((tree / source).rglob("*.py")):
         if "tests" in path.parts or "egg" in str(path):
             continue
         text = path.read_text("utf-8")
         module = ast.parse(text)
-        for parent in [module, *(node for node in ast.walk(module) if isinstance(node, ast.ClassDef))]:
-            for node in parent.body:
-                for kind, name, change in _changes(node, isinstance(parent, ast.ClassDef)):
-                    yield Mutant(kind, path.relative_to(tree).as_posix(), name, _edited(text, *change))
+        where = path.relative_to(tree).as_posix()
+        classes = [node for node in ast.walk(module) if isinstance(node, ast.ClassDef)]
+        for parent, body in [(module, module.body), *((node, node.body) for node in classes)]:
+            for node in body:
+                for kind, name, change in _changes(node, parent is not module):
+                    yield Mutant(kind, where, name, _edited(text, *change))
+        for kind, name, change in _additions(module):
+            yield Mutant(kind, where, name, _edited(text, *change))
+    for path in sorted((tree / "tests").rglob("*")):
+        where = path.relative_to(tree).as_posix()
+        if path.suffix == ".py":
+            text = path.read_text("utf-8")
+            functions = [each for each in ast.walk(ast.parse(text)) if isinstance(each, ast.FunctionDef)]
+            for function in functions:
+                if any("fixture" in ast.unparse(each) for each in function.decorator_list):
+                    for name, change in _of_fixture(function):
+                        yield Mutant("fixture", where, name, _edited(text, *change))
+        elif path.is_file() and path.suffix != ".pyc":
+            for name, content in _of_data(path.read_bytes()):
+                yield Mutant("data file", where, name, content)
 
 
-def _changes(node: ast.stmt, in_class: bool) -> Iterator[tuple[str, str, tuple[int, int, int, int, str]]]:
+Place = tuple[int, int, int, int, str]
+"""Line, column, end line, end column, new text."""
+
+
+def _additions(module: ast.Module) -> Iterator[tuple[str, str, Place]]:
+    """Functions that take the place of a builtin that the module uses; methods that override one of a base beside."""
+    own = {node.name for node in module.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+    used = {node.id for node in ast.walk(module) if isinstance(node, ast.Name)} & BUILTINS
+    end = module.body[-1].end_lineno or 0
+    for name in sorted(used - own):
+        if name[0].islower():
+            at = (end + 1, 0)
+            yield "function added", name, (*at, *at, f"\n\ndef {name}(*args, **kwargs):\n    raise ZeroDivisionError\n")
+    classes = {node.name: node for node in module.body if isinstance(node, ast.ClassDef)}
+    for node in classes.values():
+        have = {each.name for each in node.body if isinstance(each, ast.FunctionDef)}
+        last = node.body[-1]
+        at = ((last.end_lineno or 0) + 1, 0)
+        added = "    def {}(self, *args, **kwargs):\n        raise ZeroDivisionError\n\n"
+        bases = [base for each in node.bases if isinstance(each, ast.Name) and (base := classes.get(each.id))]
+        methods = {each.name for base in bases for each in base.body if isinstance(each, ast.FunctionDef)}
+        for name in sorted(methods - have):
+            kind = "dunder" if name.startswith("__") else "method added"
+            yield kind, f"{node.name}.{name}", (*at, *at, added.format(name))
+        for name in ("__bool__", "__getattribute__", "__eq__", "__setattr__"):
+            if name not in have:
+                yield "dunder", f"{node.name}.{name}", (*at, *at, added.format(name))
+
+
+def _of_fixture(node: ast.FunctionDef) -> Iterator[tuple[str, Place]]:
+    first, decorator = node.body[0], node.decorator_list[0]
+    indent = " " * first.col_offset
+    at = (first.lineno, first.col_offset)
+    if first.lineno > node.lineno:
+        yield f"{node.name}: body", (*at, *at, f"raise ZeroDivisionError\n{indent}")
+        yield f"{node.name}: value", (*at, *at, f"return None\n{indent}")
+    yield f"{node.name}: decorator", (*_span(decorator), "(lambda mutant: mutant)")
+    yield f"{node.name}: name", (node.lineno, node.col_offset, node.lineno, node.col_offset + 4, "def mutant_")
+    whole = (decorator.lineno, node.col_offset, node.end_lineno or 0, node.end_col_offset or 0)
+    yield f"{node.name}: removed", (*whole, "pass")
+    arguments = node.args.args
+    if not arguments:
+        at = (node.lineno, node.col_offset + len(f"def {node.name}("))
+        yield f"{node.name}: asks for one that is not there", (*at, *at, "mutant")
+
+
+def _of_data(data: bytes) -> Iterator[tuple[str, bytes | None]]:
+    yield "removed", None
+    yield "emptied", b""
+    if data:
+        yield "half", data[: len(data) // 2]
+        yield "doubled", data + data
+        yield "reversed", data[::-1]
+        yield "one byte", bytes([data[0] ^ 1]) + data[1:]
+
+
+def _changes(node: ast.stmt, in_class: bool) -> Iterator[tuple[str, str, Place]]:
     """(kind, name, (line, column, end line, end column, new text)) for one statement of a module or class."""
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
         yield from _of_function(node, in_class)
     elif isinstance(node, ast.ClassDef):
         if node.bases:
             yield "base", node.name, (*_span(node.bases[0]), "object")
-    elif isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Constant):
+    elif isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
         target = node.targets[0] if isinstance(node, ast.Assign) else node.target
         kind = "class attribute" if in_class else "constant"
         if isinstance(target, ast.Name) and not target.id.startswith("__"):
-            yield kind, target.id, (*_span(node.value), _other(node.value.value))
+            other = _other(node.value.value) if isinstance(node.value, ast.Constant) else "None"
+            yield kind, target.id, (*_span(node.value), other)
+            yield kind, f"{target.id}, a string", (*_span(node.value), "'mutant'")
     elif isinstance(node, ast.ImportFrom) and not in_class and node.module != "__future__":
         yield "import", node.module or ".", (*_span(node), "pass")
 
 
-def _of_function(
-    node: ast.FunctionDef | ast.AsyncFunctionDef, in_class: bool
-) -> Iterator[tuple[str, str, tuple[int, int, int, int, str]]]:
+def _of_function(node: ast.FunctionDef | ast.AsyncFunctionDef, in_class: bool) -> Iterator[tuple[str, str, Place]]:
     first = min([node, *node.decorator_list], key=lambda each: each.lineno)
     whole = (first.lineno, node.col_offset, node.end_lineno or 0, node.end_col_offset or 0)
     dunder = node.name.startswith("__")
@@ -141,107 +243,108 @@ def _other(value: object) -> str:
     return repr(value + 1) if isinstance(value, int) else repr(f"{value}mutant") if isinstance(value, str) else "None"
 
 
-def _edited(text: str, line: int, column: int, end_line: int, end_column: int, new: str) -> str:
-    lines = [each.encode() for each in text.splitlines(keepends=True)]
+def _edited(text: str, line: int, column: int, end_line: int, end_column: int, new: str) -> bytes:
+    lines = [*(each.encode() for each in text.splitlines(keepends=True)), b""]
     head, tail = lines[line - 1][:column], lines[end_line - 1][end_column:]
-    return b"".join([*lines[: line - 1], head, new.encode(), tail, *lines[end_line:]]).decode()
+    return b"".join([*lines[: line - 1], head, new.encode(), tail, *lines[end_line:]])
 
 
 # -- measuring -----------------------------------------------------------------------------------------------
 
 
+class Judged(NamedTuple):
+    """One mutant. ``share``: of the tests, how many were selected (0 to 1)."""
+
+    id: str
+    kind: str
+    share: float
+    killed: bool
+    missed: list[str]
+    seconds: float
+
+
 class Bench:
     """One suite, recorded, and what its tests said without a mutant."""
 
-    def __init__(self, name: str, base: str) -> None:
+    def __init__(self, name: str, base: str, again: bool) -> None:
         self.name, self.python = name, python_of(name, base)
-        self.home = trees.BUILD / "evidence" / name / "mutation"
-        self.tree = self.home / "tree"
+        self.home = trees.BUILD / "evidence" / name / f"mutation-{self.python.parents[1].name.rpartition('-')[2]}"
+        self.tree, self.judged = self.home / "tree", self.home / "judged.jsonl"
+        if again:
+            shutil.rmtree(self.home, ignore_errors=True)
+        self.environment = environment_of(name, self.home) | {"PYTHONDONTWRITEBYTECODE": "1"}
+        self.environment["PYTHONPATH"] = f"{self.home}:{self.tree / SUITES[name].source}"
+        if not (self.home / "before.json").exists():
+            self._record()
+        trees.git(self.tree, "checkout", "--quiet", "--force", ".")
+        self.server = subprocess.Popen(
+            [str(self.python), "-c", SERVER], cwd=self.tree, env=self.environment, stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        if not (self.home / "before.json").exists():
+            (self.home / "before.json").write_text(json.dumps(self.run()))
+        before = json.loads((self.home / "before.json").read_text())
+        self.passed = {test for test, outcome in before.items() if outcome == "passed"}
+
+    def _record(self) -> None:
         trees.clear(self.home)
-        shutil.copytree(tree_of(name), self.tree, ignore=shutil.ignore_patterns("__pycache__", ".greenline"))
+        shutil.copytree(tree_of(self.name), self.tree, ignore=shutil.ignore_patterns("__pycache__", ".greenline"))
         (self.home / "mutant_hooks.py").write_text(HOOKS)
-        suite = json.dumps({"name": name, "root": ".", "command": [str(self.python), "-m", "pytest"]})
+        suite = json.dumps({"name": self.name, "root": ".", "command": [str(self.python), "-m", "pytest"]})
         (self.tree / "greenline.yaml").write_text(f"suites: [{suite}]\n")
         trees.git(self.tree, "add", "--all")
         trees.git(self.tree, "commit", "--quiet", "--no-verify", "--message=greenline.yaml")
-        self.environment = environment_of(name, self.home) | {"PYTHONDONTWRITEBYTECODE": "1"}
-        source = str(self.tree / SUITES[name].source)
-        self.environment["PYTHONPATH"] = f"{self.home}:{source}"
         command = [str(trees.GREENLINE), "record", "--", "-q", "-p", "no:cacheprovider", "--greenline-fork"]
-        done = subprocess.run(
-            [*command, *SUITES[name].arguments],
-            cwd=self.tree,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        command += SUITES[self.name].arguments
+        done = subprocess.run(command, cwd=self.tree, env=self.environment, capture_output=True, text=True, check=False)
         if "recorded" not in done.stderr:
-            sys.exit(f"{name} cannot be recorded:\n{done.stdout}{done.stderr}")
+            sys.exit(f"{self.name} cannot be recorded:\n{done.stdout}{done.stderr}")
         print(done.stderr.strip().splitlines()[-1])
-        self.before = self.run()
-        self.passed = {test for test, outcome in self.before.items() if outcome == "passed"}
 
-    def run(self, *options: str, selected: dict[str, Any] | None = None, which: str = "") -> dict[str, str]:
-        """Test → outcome; of all tests, of those selected, or of the others."""
+    def run(self, *options: str, left_out: Iterable[str] = (), which: str = "") -> dict[str, str]:
+        """Test → outcome; of all tests, or ``which`` of them: "others" are those left out, "selected" all but them."""
         out = self.home / "outcomes.json"
         out.unlink(missing_ok=True)
         variables = {"MUTANT_OUT": str(out)}
-        if selected is not None:
-            (self.home / "selected.json").write_text(json.dumps(selected))
+        if which:
+            (self.home / "selected.json").write_text(json.dumps(sorted(left_out)))
             variables |= {"MUTANT_TESTS": str(self.home / "selected.json"), "MUTANT_RUN": which}
-        command = [
-            str(self.python),
-            "-m",
-            "pytest",
-            "-q",
-            "-p",
-            "mutant_hooks",
-            "-p",
-            "no:cacheprovider",
-            "--timeout=30",
-        ]
+        arguments = ["-q", "-p", "mutant_hooks", "-p", "no:cacheprovider", "--timeout=30"]
         tests = [each for each in options if "::" in each] or SUITES[self.name].arguments
-        command += ["--continue-on-collection-errors", *tests, *(each for each in options if "::" not in each)]
-        subprocess.run(command, cwd=self.tree, env=self.environment | variables, capture_output=True, check=False)
+        arguments += ["--continue-on-collection-errors", *tests, *(each for each in options if "::" not in each)]
+        assert self.server.stdin and self.server.stdout
+        self.server.stdin.write(json.dumps([arguments, variables]) + "\n")
+        self.server.stdin.flush()
+        self.server.stdout.readline()
         found: dict[str, str] = json.loads(out.read_text()) if out.exists() else {}  # none: pytest could not even start
         return found
 
-    def select(self) -> dict[str, Any]:
-        """Affected test file → names of its affected tests, or None for all."""
-        command = [str(trees.GREENLINE), "affected", "--base", "HEAD", "--mode", "auto", "--format", "json"]
-        own = trees.environment()  # the suite's PYTHONPATH would give greenline the mutant of a library that it uses
-        done = subprocess.run(command, cwd=self.tree, env=own, capture_output=True, text=True, check=False)
-        if done.returncode:
-            sys.exit(f"greenline failed:\n{done.stderr}")
-        tests = json.loads(done.stdout)["tests"]
-        return {each["path"]: each["nodeids"] and [id.partition("::")[2] for id in each["nodeids"]] for each in tests}
-
-    def judge(self, mutant: Mutant) -> tuple[float, bool, list[str]]:
-        """(share selected, killed, missed tests) of one mutant."""
+    def judge(self, mutant: Mutant) -> Judged:
+        started = time.monotonic()
         path = self.tree / mutant.path
-        original = path.read_text("utf-8")
-        path.write_text(mutant.text, "utf-8")
+        original = path.read_bytes()
+        if mutant.content is None:
+            path.unlink()
+        else:
+            path.write_bytes(mutant.content)
         try:
-            selected = self.select()
-            left_out = {test for test in self.passed if not _is_selected(test, selected)}
-            outcomes = self.run(selected=selected, which="others") if left_out else {}
+            request = Request(base="HEAD", base_exact=True, reasons=False)
+            selected = Selected(affected(str(self.tree), request, None, trees.environment()).tests)
+            left_out = {test for test in self.passed if test not in selected}
+            outcomes = self.run(left_out=left_out, which="others") if left_out else {}
             flipped = sorted(test for test in left_out if outcomes.get(test) != "passed")
             missed = [test for test in flipped[:20] if all(self.run(test).get(test) != "passed" for _ in "123")]
-            killed = bool(missed) or any(
-                outcome != "passed" and test in self.passed
-                for test, outcome in self.run("-x", selected=selected, which="selected").items()
-            )
+            killed = bool(missed)
+            if not killed and len(left_out) < len(self.passed):
+                outcomes = self.run("-x", left_out=left_out, which="selected")
+                # One that never ran although nothing failed could not be collected.
+                ended = any(outcome != "passed" and test in self.passed for test, outcome in outcomes.items())
+                killed = ended or bool(self.passed - left_out - outcomes.keys())
         finally:
-            path.write_text(original, "utf-8")
+            path.write_bytes(original)
         missed = [test for test in missed if all(self.run(test).get(test) == "passed" for _ in "123")]
-        return 1 - len(left_out) / len(self.passed), killed or bool(missed), missed
-
-
-def _is_selected(test: str, selected: dict[str, Any]) -> bool:
-    path, _, name = test.partition("::")
-    names = selected.get(path, ())
-    return names is None or any(name == each or name.startswith((f"{each}[", f"{each}::")) for each in names)
+        share = 1 - len(left_out) / len(self.passed)
+        return Judged(mutant.id, mutant.kind, share, killed, missed, time.monotonic() - started)
 
 
 def main() -> int:
@@ -250,40 +353,49 @@ def main() -> int:
     parser.add_argument("--killed", type=int, default=25, metavar="N", help="killed mutants of each kind")
     parser.add_argument("--kind", action="append", help="only mutants of this kind; may be repeated")
     parser.add_argument("--python", action="append", help="measure with this interpreter; may be repeated")
+    parser.add_argument("--again", action="store_true", help="use nothing of an earlier run")
+    parser.add_argument(
+        "--seconds", type=float, default=1e9, help="judge mutants for so long, then print what is known"
+    )
     options = parser.parse_args()
     fine = True
     for name in options.suites or ["click", "jinja2"]:
         for python in pythons(options.python):
-            fine &= measure(Bench(name, python), options.killed, options.kind)
+            bench = Bench(name, python, options.again)
+            fine &= measure(bench, options.killed, options.kind, time.monotonic() + options.seconds)
     return 0 if fine else 1
 
 
-def measure(bench: Bench, enough: int, kinds: list[str] | None) -> bool:
-    print(f"\n## {SUITES[bench.name].library}: {len(bench.passed)} tests pass\n")
-    print(
-        "| kind of change | mutants | killed | missed | tests selected (mean) |\n| --- | --- | --- | --- | --- |",
-        flush=True,
-    )
+def measure(bench: Bench, enough: int, kinds: list[str] | None, until: float) -> bool:
     by_kind: dict[str, list[Mutant]] = {}
     for mutant in mutants(bench.tree, SUITES[bench.name].source):
         by_kind.setdefault(mutant.kind, []).append(mutant)
-    misses = []
-    for kind in kinds or sorted(by_kind):
-        candidates = sorted(by_kind.get(kind, ()))
+    for candidates in by_kind.values():
+        candidates.sort(key=lambda mutant: mutant.id)
         Random(0).shuffle(candidates)
-        shares, killed, missed = [], 0, 0
-        for mutant in candidates:
-            share, dead, found = bench.judge(mutant)
-            shares.append(share)
-            killed += dead
-            missed += bool(found)
-            misses += [(mutant, test) for test in found]
-            if killed >= enough:
+    lines = bench.judged.read_text().splitlines() if bench.judged.exists() else []
+    known = {each.id: each for each in (Judged(*json.loads(line)) for line in lines)}
+    turns = [[(at, kind, mutant) for at, mutant in enumerate(by_kind[kind])] for kind in kinds or sorted(by_kind)]
+    with bench.judged.open("a") as file:
+        # In turns, so that all kinds are known as well when the time is up.
+        for _, kind, mutant in sorted((turn for each in turns for turn in each), key=lambda turn: turn[:2]):
+            if time.monotonic() > until:
                 break
-        mean = 100 * sum(shares) / max(1, len(shares))
-        print(f"| {kind} | {len(shares)} | {killed} | {missed} | {mean:.0f} % |", flush=True)
-    for mutant, test in misses[:20]:
-        print(f"missed: {mutant.kind} of {mutant.name} in {mutant.path}: {test}")
+            killed = sum(known[each.id].killed for each in by_kind[kind] if each.id in known)
+            if mutant.id not in known and killed < enough:
+                known[mutant.id] = bench.judge(mutant)
+                file.write(json.dumps(known[mutant.id]) + "\n")
+                file.flush()
+    print(f"\n## {SUITES[bench.name].library}: {len(bench.passed)} tests pass\n")
+    print("| kind of change | mutants | killed | missed | tests selected (mean) |\n| --- | --- | --- | --- | --- |")
+    for kind in sorted(by_kind):
+        judged = [known[mutant.id] for mutant in by_kind[kind] if mutant.id in known]
+        mean = 100 * sum(each.share for each in judged) / max(1, len(judged))
+        killed, missed = sum(each.killed for each in judged), sum(bool(each.missed) for each in judged)
+        print(f"| {kind} | {len(judged)} of {len(by_kind[kind])} | {killed} | {missed} | {mean:.0f} % |")
+    misses = [each for each in known.values() if each.missed]
+    for each in misses:
+        print(f"missed: {each.id}: {', '.join(each.missed[:5])}")
     return not misses
 
 

@@ -31,7 +31,7 @@ SUITES = {
         "werkzeug==3.0.6",
         ("pytest-xprocess==0.23.0", "ephemeral-port-reserve==1.1.4", "cryptography==44.0.2", "watchdog==6.0.0"),
         "src",
-        ("tests",),
+        ("tests", "--ignore=tests/test_serving.py"),  # it starts servers, and each takes seconds
     ),
     "jinja2": Suite("jinja2==3.1.6", ("trio==0.29.0",), "src", ("tests",)),
     "click": Suite("click==8.1.8", (), "src", ("tests",)),

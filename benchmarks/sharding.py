@@ -23,7 +23,7 @@ from typing import NamedTuple
 from pytest_split.algorithms import Algorithms
 
 from greenline.ci.sharding import pack
-from greenline.ci.sharding.durations import Known, by_file, read_durations
+from greenline.ci.sharding.durations import Known, by_file, most_elsewhere, read_durations
 from greenline.ci.sharding.needs import NOTHING, file_of
 from greenline.ci.sharding.plan import Wanted, make_plan
 from greenline.ci.sharding.plan_file import Plan, Pool
@@ -135,22 +135,28 @@ def packing(data: Mapping[str, Durations], every: bool, cost: float, together: s
 # -- drift ---------------------------------------------------------------------------------------------------
 
 
-def pairs(folder: Path) -> dict[str, tuple[Durations, Durations]]:
-    """Old and new durations: earlier files, and the Linux jobs of PyTorch with at least 100 test files."""
-    found = {}
+def pairs(folder: Path) -> dict[str, tuple[Durations, Durations, Durations]]:
+    """Old and new durations, and what the old file says of other variants: earlier files, and the Linux jobs of PyTorch
+    with at least 100 test files."""
+    found: dict[str, tuple[Durations, Durations, Durations]] = {}
     for path in sorted((folder / "history").glob("*.json")):
         name = path.stem.partition("-")[0]
         if name != "pytorch":
             old, new = (read_durations([str(each)]).seconds for each in (path, folder / f"{name}.json"))
-            found[path.stem] = (old, new)
+            found[path.stem] = (old, new, {})
     old, new = (
         json.loads(path.read_text())
         for path in (folder / "history/pytorch-test-times-2026-08-02.json", folder / "pytorch-test-times.json")
     )
+    others = [tests for variants in old.values() for tests in variants.values()]
     for job in sorted(new):
         for variant, tests in sorted(new[job].items()):
             if "linux" in job and len(tests) >= 100 and variant in old.get(job, {}):
-                found[f"pytorch {job} {variant}"] = (old[job][variant], tests)
+                found[f"pytorch {job} {variant}"] = (
+                    old[job][variant],
+                    tests,
+                    most_elsewhere(old[job][variant], others),
+                )
     return found
 
 
@@ -169,12 +175,13 @@ def drift(folder: Path) -> None:
     all_pairs = pairs(folder)
     within = 0
     plans = []
-    for name, (old, new) in all_pairs.items():
+    for name, (old, new, elsewhere) in all_pairs.items():
         tests = sorted(new)
         for shards in (4, 8, 16, 32):
             own = [[new[test] for test in each] for each in by_file(tests).values()]
             oracle = pack.makespan(own, pack.pack(own, shards))
-            units = make_units(dict.fromkeys(tests, ""), Known(old, {}, {}, {}, {})).units
+            known = Known(old, {}, {}, {}, {}, elsewhere=elsewhere)
+            units = make_units(dict.fromkeys(tests, ""), known).units
             plan = make_plan(units, Wanted(shards), (CPU,))
             static = makespan([shard.tests for shard in plan.shards], new) / oracle
             atoms = [atom for shard in plan.shards for atom in shard.atoms]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -59,3 +62,26 @@ class Repository:
 @pytest.fixture
 def repository(tmp_path: Path) -> Repository:
     return Repository(tmp_path / "repository")
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """The URL of a private PostgreSQL server, started as a user that may."""
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    found = shutil.which("initdb") or (str(programs[-1] / "initdb") if programs else None)
+    if found is None:
+        pytest.skip("PostgreSQL is not installed")
+    home = Path(tempfile.mkdtemp(prefix="greenline-pg-"))
+    as_user: list[str] = []
+    if os.geteuid() == 0:
+        shutil.chown(home, "nobody")
+        as_user = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+    control = [*as_user, str(Path(found).with_name("pg_ctl")), "-D", str(home / "data"), "-w", "-l", str(home / "log")]
+    try:
+        quiet: dict[str, Any] = {"check": True, "cwd": home, "capture_output": True}
+        subprocess.run([*as_user, found, "-D", str(home / "data"), "-U", "greenline", "-A", "trust"], **quiet)
+        subprocess.run([*control, "-o", f"-k {home} -c listen_addresses=''", "start"], **quiet)
+        yield f"postgresql://greenline@/postgres?host={home}"
+        subprocess.run([*control, "-m", "immediate", "stop"], **quiet)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)

@@ -159,3 +159,14 @@ def test_a_shard_under_xdist_leaves_the_same_record(planned: tuple[Repository, P
             == 0
         )
     assert shard(repository.root, "verify", "--plan", plan, results).code == 0
+
+
+@pytest.mark.slow
+def test_a_shard_ends_a_hung_test_and_runs_the_rest(repository: Repository, tmp_path: Path) -> None:
+    repository.commit({A: "import time\ndef test_hangs(): time.sleep(300)\ndef test_after(): pass\n"})
+    plan = save(plan_of([[f"{A}::test_hangs", f"{A}::test_after"]]), tmp_path / "plan.json")
+    where = ("--plan", plan, "--results", tmp_path / "results")
+    done = shard(repository.root, "run", *where, "--index", 0, "--timeout", 2)
+    assert done.code == 1 and "test_hangs hangs" in done.err
+    verdict = shard(repository.root, "verify", "--plan", plan, tmp_path / "results", "--format", "json")
+    assert json.loads(verdict.out)["counts"] == {"passed": 1, "failed": 1}

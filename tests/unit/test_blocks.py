@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenline.depgraph.affected_items import affected_tests
-from greenline.depgraph.blocks import closure, compare
+from greenline.depgraph.blocks import compare
+from greenline.depgraph.mentions import closure
 
 
 def text(source: str) -> bytes:

@@ -5,7 +5,7 @@ from conftest import Repository
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from greenline.depgraph import health, workspace
+from greenline.depgraph import reachability, workspace
 from greenline.depgraph.config import Config
 from greenline.depgraph.index import Opened, open_change
 from greenline.rules import budgets
@@ -37,7 +37,7 @@ def test_a_cost_is_what_selection_says_with_and_without_the_edge(
         more = [own | set(targets) if node == importer else own for node, own in enumerate(edges)]
         added = [affected(more, ordered, change) - affected(edges, ordered, change) for change in changes]
         assert pairs == sum(map(len, added))
-        assert pairs == health.selected(more, ordered, changes) - health.selected(edges, ordered, changes)
+        assert pairs == reachability.selected(more, ordered, changes) - reachability.selected(edges, ordered, changes)
         assert hit == sum(map(bool, added))
         assert cost == sum(weights[test] for own in added for test in own)
 

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from greenline.tools.cli import main
-from greenline.tools.cli.doctor import Finding, examine
+from greenline.tools.cli.doctor import examine
+from greenline.tools.cli.doctor_repair import examine_repair
+from greenline.tools.cli.finding import Finding
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
 
@@ -203,3 +205,77 @@ def test_how_pytest_starts(
     by_default, declared = findings(repository.root, monkeypatch, "pytest")
     assert by_default.state == "ok"
     assert declared.state == state and says in declared.message and declared.hint
+
+
+# -- repair ---------------------------------------------------------------------------------------------------
+
+
+def program(folder: Path, name: str, script: str) -> None:
+    """A program on the PATH."""
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only folder of the PATH: what a machine has is what a test puts there."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return tmp_path
+
+
+def repair(room: dict[str, Any], **environment: str) -> list[tuple[str, str, str]]:
+    return [found[:3] for found in examine_repair(room, environment)]
+
+
+def test_repair_on_a_bare_machine(path: Path) -> None:
+    sandbox, *others = repair({})
+    assert sandbox[:2] == ("sandbox", "ok") and "bubblewrap is not installed" in sandbox[2]
+    assert others == [
+        ("containers", "ok", "no docker; no podman"),
+        ("agents", "ok", "none is configured; neither codex nor claude is on the PATH"),
+        ("forge", "ok", "--forge git makes branches; --forge github lacks $GITHUB_TOKEN"),
+    ]
+
+
+def test_engines_that_answer_and_that_do_not(path: Path) -> None:
+    program(path, "docker", "exit 1")
+    program(path, "podman", "exit 0")
+    assert repair({})[1][2] == "docker is installed, but reaches no engine; podman answers"
+
+
+def test_agents_that_are_configured(path: Path) -> None:
+    program(path, "codex", "exit 0")
+    program(path, "mine", "exit 0")
+    room = {
+        "agents": [
+            {"name": "codex", "kind": "codex"},
+            {"name": "claude", "kind": "claude"},
+            {"name": "own", "kind": "command", "command": ["mine", "-x"]},
+        ]
+    }
+    sandbox, _, *agents, _ = repair(room)
+    assert sandbox[1] == "advice" and sandbox[2].endswith("no agent is started here")
+    assert agents == [
+        ("agents", "advice", "codex: $OPENAI_API_KEY is not set here"),
+        ("agents", "advice", "claude: claude is not on the PATH"),
+        ("agents", "ok", f"own: {path}/mine"),
+    ]
+    assert repair(room, OPENAI_API_KEY="secret")[2] == ("agents", "ok", f"codex: {path}/codex")
+
+
+def test_a_sandbox_that_does_not_isolate(path: Path) -> None:
+    program(path, "bwrap", "echo no permission >&2; exit 1")
+    sandbox = next(examine_repair({"agents": [{"name": "claude", "kind": "claude"}]}, {}))
+    assert sandbox.state == "advice" and "cannot start: no permission" in sandbox.message
+    assert sandbox.hint and "user namespaces" in sandbox.hint
+
+
+def test_what_opens_pull_requests(path: Path) -> None:
+    assert repair({}, GITHUB_ACTIONS="true")[-1][:2] == ("forge", "advice")
+    found = repair({}, GH_TOKEN="secret", GITHUB_REPOSITORY="a/b")[-1]
+    assert found[1] == "ok" and "$GH_TOKEN" in found[2] and "secret" not in found[2]
+
+
+def test_a_room_for_repair_that_is_wrong(path: Path) -> None:
+    (found,) = repair({"agents": [{"name": "own", "kind": "command"}]})
+    assert found[1] == "broken" and "has no command" in found[2]

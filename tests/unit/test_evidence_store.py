@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -228,32 +224,9 @@ def test_export_and_import(here: Repository, tmp_path: Path) -> None:
 # -- PostgreSQL ----------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """The URL of a private PostgreSQL server, started as a user that may."""
-    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    found = shutil.which("initdb") or (str(programs[-1] / "initdb") if programs else None)
-    if found is None:
-        pytest.skip("PostgreSQL is not installed")
-    home = Path(tempfile.mkdtemp(prefix="greenline-pg-"))
-    as_user: list[str] = []
-    if os.geteuid() == 0:
-        shutil.chown(home, "nobody")
-        as_user = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
-    control = [*as_user, str(Path(found).with_name("pg_ctl")), "-D", str(home / "data"), "-w", "-l", str(home / "log")]
-    try:
-        quiet: dict[str, Any] = {"check": True, "cwd": home, "capture_output": True}
-        subprocess.run([*as_user, found, "-D", str(home / "data"), "-U", "greenline", "-A", "trust"], **quiet)
-        subprocess.run([*control, "-o", f"-k {home} -c listen_addresses=''", "start"], **quiet)
-        yield f"postgresql://greenline@/postgres?host={home}"
-        subprocess.run([*control, "-m", "immediate", "stop"], **quiet)
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
-
-
 @pytest.mark.slow
-def test_postgresql(here: Repository, server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("GREENLINE_STORE", server)
+def test_postgresql(here: Repository, postgresql: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GREENLINE_STORE", postgresql)
     take_in(here.root, lines(here.root))
     committed = FILES["lib.py"].replace("return 1", "return 3")
     here.commit({"lib.py": committed})

@@ -7,6 +7,9 @@ import pytest
 from greenline.rules.fixes.apply import apply, apply_all
 from greenline.rules.fixes.fix import Fix, Refused
 
+LAZY = "from __future__ import annotations\n\n"
+FOR_TYPES, FOR_TYPES_3 = (Fix("type-checking", 14, "app/x.py", line, 14, "Old", "") for line in (1, 3))
+
 
 def fixed(fix: Fix, source: str) -> str:
     (data,) = apply(fix, {fix.path: source.encode()}).values()
@@ -68,6 +71,51 @@ def test_keywords_of_a_nested_call() -> None:
     assert fixed(fix, source) == "X = f(g(1, b=2), 3)\n"
 
 
+@pytest.mark.parametrize(
+    ("source", "after"),
+    [
+        ("X = f()\n", "X = f(new=2)\n"),
+        ("X = f( 1 )  # one\n", "X = f( 1, new=2 )  # one\n"),
+        ("X = f(1, *rest)\n", "X = f(1, *rest, new=2)\n"),
+        ("X = f(\n    1,  # one\n    b=2,  # two\n)\n", "X = f(\n    1,  # one\n    b=2,  # two\n    new=2,\n)\n"),
+        ("X = f(\n    1,\n)\n", "X = f(\n    1,\n    new=2,\n)\n"),
+        ("X = f(\n    1, b=2\n)\n", "X = f(\n    1, b=2, new=2\n)\n"),
+    ],
+)
+def test_an_argument_is_added_as_the_others_are_written(source: str, after: str) -> None:
+    assert fixed(Fix("add-argument", 4, "app/x.py", 1, 4, "f", "new=2"), source) == after
+
+
+def test_the_second_of_two_equal_definitions_goes() -> None:
+    one = "@register('csv')  # a reader\ndef read(text):\n    return text  # as it is\n"
+    source = f"A = 1\n\n\n{one}\n\nB = 2\n\n\n{one}\n\n# The last.\nC = 3\n"
+    after = f"A = 1\n\n\n{one}\n\nB = 2\n\n\n# The last.\nC = 3\n"
+    assert fixed(Fix("duplicate", 12, "app/x.py", 11, 0, "read", ""), source) == after
+
+
+def test_the_second_of_two_equal_methods_goes() -> None:
+    source = "class C:\n    def f(self):\n        pass\n\n    x = 1\n\n    def f(self):\n        pass\n"
+    after = "class C:\n    def f(self):\n        pass\n\n    x = 1\n"
+    assert fixed(Fix("duplicate", 12, "app/x.py", 7, 0, "C.f", ""), source) == after
+
+
+def test_an_import_for_annotations_only() -> None:
+    source = LAZY + "import os\n\nfrom a.b import Old\n\nX = os.sep  # one\n\n\ndef f(x: Old) -> None:\n    pass\n"
+    after = (
+        LAZY + "import os\nfrom typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    from a.b import Old\n\n"
+        "X = os.sep  # one\n\n\ndef f(x: Old) -> None:\n    pass\n"
+    )
+    assert fixed(Fix("type-checking", 14, "app/x.py", 5, 16, "Old", ""), source) == after
+
+
+def test_an_import_joins_the_others_for_annotations() -> None:
+    head = LAZY + "from typing import TYPE_CHECKING\n"
+    rest = "\nif TYPE_CHECKING:\n    from a import B  # one\n{}\n\ndef f(x: Old | B) -> None:\n    pass\n"
+    source = head + "from .b import Old\n" + rest.format("")
+    after = head + rest.format("    from .b import Old\n")
+    assert fixed(Fix("type-checking", 14, "app/x.py", 4, 15, "Old", ""), source) == after
+
+
 def test_await_gets_brackets_where_it_needs_them() -> None:
     source = "async def f():\n    return g().x\n"
     assert fixed(Fix("await", 7, "app/x.py", 2, 11, "g", ""), source) == "async def f():\n    return (await g()).x\n"
@@ -76,6 +124,29 @@ def test_await_gets_brackets_where_it_needs_them() -> None:
 @pytest.mark.parametrize(
     ("fix", "source", "reason"),
     [
+        (FOR_TYPES, "from a import Old\n\n\ndef f(x: Old): ...\n", "the file's annotations are evaluated"),
+        (FOR_TYPES_3, LAZY + "from a import Old\n\nX = Old()\n", "it is used as the program runs"),
+        (FOR_TYPES_3, LAZY + "from a import Old\n\n\nclass C:\n    x: Old\n", "it is used as the program runs"),
+        (FOR_TYPES_3, LAZY + "from a import Old\n\n\n@app.get\ndef f(x: Old): ...\n", "it is used as the program runs"),
+        (FOR_TYPES_3, LAZY + "from a import Old, B\n", "the import does not stand alone"),
+        (FOR_TYPES_3, LAZY + "from a import Old  # why\n", "a comment belongs to it"),
+        (Fix("add-argument", 4, "app/x.py", 1, 4, "f", "new=2"), "X = f(**all)\n", "the call may pass new= already"),
+        (Fix("add-argument", 4, "app/x.py", 1, 4, "f", "new=2"), "X = f(new=1)\n", "the call may pass new= already"),
+        (
+            Fix("add-argument", 4, "tests/test_x.py", 1, 4, "f", "new=2"),
+            "X = f()\n",
+            "in tests only references are rewritten",
+        ),
+        (
+            Fix("duplicate", 12, "app/x.py", 3, 0, "f", ""),
+            "def f(): pass  # one\n\ndef f(): pass  # two\n",
+            "the two are not equal to the letter",
+        ),
+        (
+            Fix("duplicate", 12, "app/x.py", 2, 0, "X", ""),
+            "X = 1\nX = 1\nX = 1\n",
+            "X does not stand there exactly twice",
+        ),
         (Fix("await", 7, "app/x.py", 2, 11, "g", ""), "def f():\n    return g()\n", "its caller is not async"),
         (
             Fix("await", 7, "tests/test_x.py", 2, 4, "g", ""),

@@ -14,6 +14,7 @@ import random
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -41,25 +42,26 @@ class Step(NamedTuple):
     flipped: list[str]
     sampled: int
     missed: dict[str, str]  # test → cause
+    wall: float = 0.0  # seconds to select, and to run and record that
+    answer: Answer | None = None  # what was selected
+    mixed: str | None = None  # the commit's own tests on the source before it, as a commit of the clone
 
 
 class Replay:
-    """A clone of a repository in a scratch folder, in which commits are replayed."""
+    """A clone of a repository, in which commits are replayed: in a scratch folder, or in ``home``, which is kept, so
+    that a later replay goes on there."""
 
-    def __init__(self, workspace: Workspace, python: str | None = None, sample: int = 0) -> None:
-        self._home = tempfile.mkdtemp(prefix="greenline-audit-")
+    def __init__(
+        self, workspace: Workspace, python: str | None = None, sample: int = 0, home: str | None = None
+    ) -> None:
+        self._kept = home is not None
+        self._home = home or tempfile.mkdtemp(prefix="greenline-audit-")
         self.root = os.path.join(self._home, "repository")
         self._sample = sample
+        os.makedirs(self._home, exist_ok=True)
         self._log = open(os.path.join(self._home, "pytest.log"), "wb")  # noqa: SIM115 closed in close()
-        done = subprocess.run(
-            ["git", "clone", "--quiet", "--shared", "--no-checkout", workspace.root, self.root],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            self.close()
-            raise GreenlineError(f"the repository cannot be cloned: {done.stderr.strip()}")
+        if not os.path.exists(self.root):
+            self._clone(workspace)
         self.environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
         for name in ("GREENLINE_STORE", "GREENLINE_CACHE_DIR", "GREENLINE_BASE"):
             self.environment.pop(name, None)
@@ -71,13 +73,26 @@ class Replay:
 
     def close(self) -> None:
         self._log.close()
-        shutil.rmtree(self._home, ignore_errors=True)
+        if not self._kept:
+            shutil.rmtree(self._home, ignore_errors=True)
+
+    def _clone(self, workspace: Workspace) -> None:
+        done = subprocess.run(
+            ["git", "clone", "--quiet", "--shared", "--no-checkout", workspace.root, self.root],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            self.close()
+            raise GreenlineError(f"the repository cannot be cloned: {done.stderr.strip()}")
 
     def steps(self, commits: Sequence[str]) -> Iterator[Step]:
-        """Replay these commits, the oldest first; the first is where records start and gives no step."""
+        """Replay these commits, the oldest first; the first is where records start, or stand, and gives no step."""
         self._checkout(commits[0])
-        everything = affected(self.root, Request(), environment={**self.environment, SWITCH: "off"})
-        self._keep(self._run(everything, "start"))
+        if not (self._kept and self._known()):
+            everything = affected(self.root, Request(), environment={**self.environment, SWITCH: "off"})
+            self._keep(self._run(everything, "start"))
         if not self._known():
             raise GreenlineError(f"no test could be recorded at {commits[0][:10]}; pytest said: {self._last_words()}",
                                  "name the interpreter that has the suite's requirements: --python PATH")  # fmt: skip
@@ -85,12 +100,14 @@ class Replay:
             yield self._step(before, commit)
 
     def _step(self, before: str, commit: str) -> Step:
-        broken, selected_there = self._with_new_tests(before, commit)
+        broken, selected_there, mixed = self._with_new_tests(before, commit)
         self._checkout(commit)
+        started = time.perf_counter()
         answer = affected(self.root, Request(base=before, base_exact=True), environment=self.environment)
+        records = self._run(answer, "selected")
+        wall = time.perf_counter() - started
         selected = Selected(answer.tests)
         static = Selected(self._static(before))
-        records = self._run(answer, "selected")
         seen = outcomes(records)
         known = self._known()
         flipped = sorted(test for test in broken if seen.get(test) == "passed")
@@ -112,6 +129,9 @@ class Replay:
             flipped,
             len(sample),
             missed,
+            wall,
+            answer,
+            mixed,
         )
 
     def _fail_again(self, answer: Answer, tests: Sequence[str]) -> list[str]:
@@ -123,8 +143,9 @@ class Replay:
             tests = [test for test in tests if seen.get(test) in BAD]
         return list(tests)
 
-    def _with_new_tests(self, before: str, commit: str) -> tuple[set[str], Selected]:
-        """The tests of the commit that fail on the source before it, and what is selected from there to the commit."""
+    def _with_new_tests(self, before: str, commit: str) -> tuple[set[str], Selected, str | None]:
+        """The tests of the commit that fail on the source before it, what is selected from there to the commit, and
+        that state."""
         self._checkout(before)
         change = affected(
             self.root, Request(base=before, base_exact=True, head=commit, mode="static"), environment=self.environment
@@ -132,7 +153,7 @@ class Replay:
         changed = set(self._git("diff", "--name-only", "--no-renames", "--diff-filter=AM", before, commit).split("\n"))
         files = [test for test in change.tests if test.path in changed]
         if not files:
-            return set(), Selected([])
+            return set(), Selected([]), None
         self._git("checkout", "--quiet", commit, "--", *(test.path for test in files))
         self._git("-c", "user.name=audit", "-c", "user.email=audit@localhost", "commit", "--quiet", "--no-verify",
                   "--allow-empty", "--message=tests of the next commit")  # fmt: skip
@@ -142,7 +163,7 @@ class Replay:
         selected = affected(
             self.root, Request(base=mixed, base_exact=True, head=commit), environment=self.environment
         ).tests
-        return {test for test, outcome in seen.items() if outcome in BAD}, Selected(selected)
+        return {test for test, outcome in seen.items() if outcome in BAD}, Selected(selected), mixed
 
     def _static(self, base: str) -> list[Test]:
         """What the static rule alone selects."""

@@ -25,6 +25,7 @@ METADATA = MetaData()
 URL = "GREENLINE_STORE"
 """Environment variable: the store's URL; ``off`` keeps and reads no records."""
 OFF = ("off", "0", "false", "no")
+_TABLES_LOCK = 0x677265656E  # any number that nobody else takes
 BUSY_SECONDS = 30
 """How long a writer of a SQLite file waits for another."""
 
@@ -52,7 +53,10 @@ def open_store(workspace: Workspace, config: Config, environment: Mapping[str, s
         elif not may_write:
             event.listen(engine, "connect", _forbid_writes)
         if may_write:
-            METADATA.create_all(engine)
+            with engine.begin() as connection:
+                if not local:  # shards that come at once would all see that a table is missing
+                    connection.execute(sqlalchemy.text(f"SELECT pg_advisory_xact_lock({_TABLES_LOCK})"))
+                METADATA.create_all(connection)
         else:
             engine.connect().close()
     except ImportError:

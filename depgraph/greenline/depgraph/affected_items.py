@@ -15,7 +15,8 @@ from functools import cached_property
 from typing import NamedTuple
 
 from greenline.depgraph import blocks
-from greenline.depgraph.blocks import Definition, Function, Item, Reach, References, leaf
+from greenline.depgraph.blocks import Definition, Function, Item, leaf
+from greenline.depgraph.mentions import Reach, References, fixture_names, reach, references
 
 
 class Items(NamedTuple):
@@ -51,7 +52,7 @@ def affected_tests(
     both = None if old is None else blocks.parse_both(old, new)
     if old is None or both is None:
         tree = blocks.parse(new)
-        names = frozenset(blocks.references(tree).symbols if tree else ())
+        names = frozenset(references(tree).symbols if tree else ())
         return Items((), True, {"": "a version of the file is missing or does not parse"}, names)
     before, after = both
     delta = blocks.compare_trees(before, after, blocks.reads_docstrings(old, new))
@@ -60,7 +61,7 @@ def affected_tests(
     kept = set(map(id, after.body))
     gone = ast.Module([node for node in before.body if id(node) not in kept], [])
     trees = [after, gone]
-    mentions = [blocks.references(tree) for tree in trees]
+    mentions = [references(tree) for tree in trees]
     if delta.statements:
         names = frozenset(name for refs in mentions for name in refs.symbols)
         return Items((), True, {"": "what runs at import changed"}, names)
@@ -69,11 +70,11 @@ def affected_tests(
     for refs in mentions:  # what went had other names too
         for name in delta.changed & refs.symbols.keys():
             seeds.update((other, name) for other in refs.symbols[name].provides if other not in seeds)
-    reached = blocks.reach(mentions[0], seeds, file.is_part)
+    reached = reach(mentions[0], seeds, file.is_part)
     if fixture := next((name for name in reached.found if name in file.fixtures), None):
         for name in file.unseen_requesters(outer_requests):
             seeds.setdefault(name, fixture)
-        reached = blocks.reach(mentions[0], seeds, file.is_part)
+        reached = reach(mentions[0], seeds, file.is_part)
     exported = frozenset(name for name in (*reached.found, *reached.containers) if not file.is_test(name))
     reason = file.whole(reached, delta.changed, outer_requests)
     if b">>>" in new and any(">>>" in text for text in file.docstrings()):
@@ -224,7 +225,7 @@ class _File:
             for name, node in blocks.definitions(tree.body):
                 self.definitions.setdefault(name, []).append(node)
                 if isinstance(node, Function) and _is_fixture(node):
-                    for alias in blocks.fixture_names(node) or [name]:
+                    for alias in fixture_names(node) or [name]:
                         self.fixtures.setdefault(alias, []).append(node)
             for item in blocks.items(tree.body):
                 for name in () if item.is_definition else item.names:

@@ -7,6 +7,7 @@ only those who run it, a signature also those who name the function, a statement
 from __future__ import annotations
 
 import ast
+import copy
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from greenline.depgraph.blocks import (
 )
 
 BODY = "body"
+COMPILED = "body under a decorator"
 DEFAULT = "default"
 SIGNATURE = "signature"
 REMOVED = "removed"
@@ -95,8 +97,10 @@ def kinds(old: ast.Module, new: ast.Module) -> list[Change]:
 def _scope(old: list[Item], new: list[Item], inside: str, found: list[Change]) -> None:
     """The differences between two module bodies, or two class bodies (``inside``: "C.")."""
     if not same_statements(old, new):
-        differing = _differing(old, new)
-        found += [_statement(node, inside) for node in differing] or [Change(EFFECT, inside[:-1])]
+        sides = [[item.node for item in part if not item.names] for part in (old, new)]
+        bodies = _bodies(*sides) if not inside else None
+        differing = _differing(*sides)
+        found += bodies or [_statement(node, inside) for node in differing] or [Change(EFFECT, inside[:-1])]
     if not same_order(old, new):
         found.append(Change(MEMBER, inside) if inside else Change(EFFECT, ""))
     for name, was, now in by_name(old, new):
@@ -114,12 +118,45 @@ def _statement(node: ast.AST, inside: str) -> Change:
     return Change(CONSTANT if names == ("__all__",) else EFFECT, names[0], node)
 
 
-def _differing(old: list[Item], new: list[Item]) -> list[ast.AST]:
+def _bodies(old: list[ast.AST], new: list[ast.AST]) -> list[Change] | None:
+    """The differences between statements that differ only in the bodies of functions, as those under an ``if``."""
+    found: list[Change] = []
+    if len(old) != len(new):
+        return None
+    for was, now in zip(old, new, strict=True):
+        if same(was, now):
+            continue
+        functions = [_functions(node) for node in (was, now)]
+        if not functions[0] or not same(*(_without_bodies(node) for node in (was, now))):
+            return None
+        for before, after in zip(*functions, strict=True):
+            found += function_kinds(after.name, before, after, False)
+    return found
+
+
+def _functions(node: ast.AST) -> list[Function]:
+    """The functions that a compound statement defines: not those in classes or in other functions."""
+    found: list[Function] = []
+    for part in ast.iter_child_nodes(node):
+        if isinstance(part, Function):
+            found.append(part)
+        elif isinstance(part, ast.stmt | ast.excepthandler | ast.match_case) and not isinstance(part, ast.ClassDef):
+            found += _functions(part)
+    return found
+
+
+def _without_bodies(node: ast.AST) -> ast.AST:
+    copied = copy.deepcopy(node)
+    for function in _functions(copied):
+        function.body = [ast.Pass()]
+    return copied
+
+
+def _differing(old: list[ast.AST], new: list[ast.AST]) -> list[ast.AST]:
     """Statements that came, or that went."""
-    sides = [[item.node for item in part if not item.names] for part in (old, new)]
     return [
         node
-        for mine, other in (sides, sides[::-1])
+        for mine, other in ((old, new), (new, old))
         for node in mine
         if not any(same(node, candidate) for candidate in other)
     ]
@@ -165,7 +202,7 @@ def function_kinds(name: str, old: Function, new: Function, in_class: bool) -> I
     if not same(_code(old), _code(new)):
         yield Change(BODY, name, new)
         if not all(map(is_plain_decorator, new.decorator_list)):  # compiled, or traced once: a value like any other
-            yield Change(SIGNATURE, name, new)
+            yield Change(COMPILED, name, new)
 
 
 def _class(name: str, old: ast.ClassDef, new: ast.ClassDef) -> Iterator[Change]:

@@ -114,6 +114,21 @@ def compare_manifest(path: str, old: bytes | None, new: bytes | None) -> Manifes
     return _compare(path, *manifests)
 
 
+def is_lock(path: str) -> bool:
+    """Whether the file tells the versions that were resolved, of itself and what it requires."""
+    return _kind(path) in ("uv", "poetry", "pdm", "pylock", "pipfile_lock", "conda_lock")
+
+
+def read_manifest(path: str, content: bytes) -> Manifest:
+    """What one manifest says. Raises :class:`.manifest.ManifestError` where it cannot be read."""
+    from greenline.depgraph.manifest import ManifestError
+
+    try:
+        return _read(path, content.decode("utf-8-sig"))
+    except Exception as error:  # of its parser, or the first key that is missing
+        raise ManifestError(" ".join(str(error).split())) from error
+
+
 def requirement_graph(path: str, content: bytes) -> dict[str, frozenset[str]] | None:
     """Distribution → distributions it requires, from a lock file. None: the file holds no (whole) graph."""
     try:

@@ -184,6 +184,11 @@ class SuiteIndex:
         named = (one for one in known.rules if one.names(path, name))
         return next((one.suite for one in chain(runners, named, known.rules)), None)
 
+    def names_of_tests(self, path: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """What pytest takes for test functions and test classes in this file: prefixes and globs of each."""
+        suite = self.suite_of(path) or Suite("", "")
+        return suite.python_functions, suite.python_classes
+
     def is_test_file(self, path: str) -> bool:
         """Would pytest collect this file? (Whether there is a test in it, its content tells.)"""
         folder, _, name = path.rpartition("/")

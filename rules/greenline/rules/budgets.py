@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from greenline.depgraph import health, scan
+from greenline.depgraph import code_graph, import_advice, reachability, scan
 from greenline.depgraph.imports import START, Imports, facts_of
 from greenline.depgraph.index import Opened
 from greenline.depgraph.linking import TEST
@@ -64,7 +64,7 @@ def bill(opened: Opened, durations: Mapping[str, float]) -> Bill:
         return Bill([], [], 0.0, 0, False)
     paths = [graph.path(node) for node in range(len(graph))]
     tests = sorted(graph.with_flag(TEST))
-    changes = health.recent_changes(opened.workspace, paths, None, RECENT)
+    changes = code_graph.recent_changes(opened.workspace, paths, None, RECENT)
     recent = len(changes) >= ENOUGH
     if not recent:
         changes = [{node} for node in graph.nodes()]
@@ -82,7 +82,7 @@ def bill(opened: Opened, durations: Mapping[str, float]) -> Bill:
         now[node] = now[node] | targets
     for node, targets in edges.removed.items():
         before[node] = before[node] | targets
-    more = health.selected(now, tests, changes) - health.selected(before, tests, changes)
+    more = reachability.selected(now, tests, changes) - reachability.selected(before, tests, changes)
     added.sort(key=lambda each: (-each.tests, each.importer, each.to))
     return Bill(added, removed, more / len(changes), len(changes), recent)
 
@@ -131,12 +131,12 @@ def costs(
     changes: Sequence[Collection[int]],
 ) -> Iterator[tuple[int, int, float]]:
     """For each unit, added alone: (changes that get tests by it, pairs of change and test, seconds of these pairs)."""
-    shape = health.condense(kept)
+    shape = reachability.condense(kept)
     reached = [_below(kept, unit) for _, unit in units]
     hits: list[set[int]] = [set() for _ in units]
     pairs, seconds = [0] * len(units), [0.0] * len(units)
     start = 0
-    for bits in health.spread(shape, [(test,) for test in tests]):
+    for bits in reachability.spread(shape, [(test,) for test in tests]):
         unions: dict[frozenset[int], int] = {}
         for change, nodes in enumerate(changes):
             for at, (importer, _) in enumerate(units):
@@ -152,7 +152,7 @@ def costs(
                     hits[at].add(change)
                     pairs[at] += new.bit_count()
                     seconds[at] += _weight(new, weights, start) if any(weights) else 0.0
-        start += health.BLOCK
+        start += reachability.BLOCK
     for at, changed in enumerate(hits):
         yield len(changed), pairs[at], seconds[at]
 
@@ -220,4 +220,6 @@ def _advice(cost: Cost, opened: Opened, imports: Imports, nodes: Mapping[str, in
         if kind in (scan.RUNTIME, scan.GUARDED, scan.FUNCTION) and target in imports.meaning.of(cost.importer, name)
     }
     is_test = bool(graph.flags_of(cost.importer) & TEST)
-    return health.advice(health.uses(source, spots), cost.importer, imports.edges[node][target] == START, is_test)
+    return import_advice.advice(
+        import_advice.uses(source, spots), cost.importer, imports.edges[node][target] == START, is_test
+    )

@@ -11,9 +11,10 @@ import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from greenline.depgraph.cycles import feedback
 from greenline.depgraph.errors import GreenlineError
-from greenline.depgraph.health import condense, feedback
 from greenline.depgraph.imports import Imports
+from greenline.depgraph.reachability import condense
 from greenline.rules.modules import ModuleSets
 from greenline.rules.settings import Acyclic, Contract, Forbidden, Independent, Layers, Protected, rule_name
 
@@ -204,7 +205,7 @@ def _protected(edges: Edges, sets: ModuleSets, contract: Protected) -> Iterator[
 def _acyclic(
     edges: Edges, imports: Imports, sets: ModuleSets, contract: Acyclic, before: Callable[[], Before] | None
 ) -> Iterator[Violation]:
-    """The imports to remove, few, so that no circle is left; see :func:`.health.feedback`."""
+    """The imports to remove, few, so that no circle is left; see :func:`.cycles.feedback`."""
     for package, nodes in _existing(sets, contract, contract.within).items():
         if not contract.children:
             inside = set(nodes)

@@ -330,6 +330,7 @@ def _search_one(workspace: Workspace, config: Config, prober: Prober, question: 
     assert question.good
     now = time.monotonic()
     looking = now + (prober.deadline - now) / 4
+    prober.tell(f"looking at the commits after {question.good[:12]}")
     found = suspects.find(workspace, config, question.good, question.bad, seen.tests, looking)
     able = [suspect for suspect in found if suspect.prior]
     states = [question.good, *(suspect.commit for suspect in able)]  # the innocent ones change nothing for these tests

@@ -6,6 +6,7 @@ asked whether they still hold in the state in which the new ones were made: the 
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Mapping
@@ -34,6 +35,8 @@ HARMLESS = frozenset(
     hostname""".split()  # noqa: SIM905
 )
 """Programs that run no code of the repository. A test that starts another one has used what nobody saw."""
+FILTERS = frozenset("cat cut head less more sort tail tr uniq wc".split())  # noqa: SIM905
+"""Programs that do not either, and read no file of it unless an argument names one."""
 KEPT_SECONDS = 60 * 86400
 """A suite's variant that nobody recorded for so long is dropped when another one is written."""
 
@@ -284,8 +287,10 @@ def _verdict(test: str, each: Test, facts: Facts, edited: set[str]) -> str:
     if not any(name.rpartition(".")[2] == body for _, name in each.used.blocks):
         return "its own body was not seen"
     for child in each.used.lists["children"]:
-        program = os.path.basename(child.lstrip('["').partition('"')[0])
-        if program not in HARMLESS:
+        command, *arguments = json.loads(child)
+        program = os.path.basename(command)
+        is_filter = program in FILTERS and all(each.startswith("-") for each in arguments)
+        if program not in HARMLESS and not is_filter:
             return f"started a program that was not recorded ({program})"
     return ""
 

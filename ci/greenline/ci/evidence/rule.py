@@ -17,11 +17,10 @@ from greenline.ci.evidence import forms
 from greenline.ci.evidence.names import Names
 from greenline.ci.evidence.python_rule import Hit, Rule
 from greenline.ci.evidence.reading import Evidence
-from greenline.ci.selection.data_files import NO_EFFECT, DataRules
+from greenline.ci.selection.data_files import DataRules
 from greenline.ci.selection.select import NATIVE, STUBS, Selection, select
 from greenline.depgraph.blocks import parse
 from greenline.depgraph.config import Config
-from greenline.depgraph.globs import matcher
 from greenline.depgraph.index import Opened
 from greenline.depgraph.layout import is_code
 from greenline.depgraph.linking import TEST
@@ -88,7 +87,7 @@ def _is_static(opened: Opened, state: FileState, rules: DataRules) -> bool:
     path = state.path
     name = posixpath.basename(path)
     declared = any(matches(path) for matches in [*(edge[0] for edge in rules.edges), *(data[0] for data in rules.data)])
-    if declared or rules.run_all(path) or generated_from(path) or state.mode == SUBMODULE:
+    if declared or rules.decides(opened, state) or generated_from(path) or state.mode == SUBMODULE:
         return True
     if is_config_name(path) or is_manifest(path) or path.endswith((*NATIVE, *STUBS)):
         return True
@@ -114,7 +113,7 @@ def _file(rule: Rule, state: FileState, rules: DataRules) -> Iterator[Hit]:
     yield from _as_data(rule, state)
     if is_code(path):
         yield from _module(rule, state)
-    elif not matcher(NO_EFFECT)(path) and not is_config_name(path) and not is_manifest(path):
+    elif not rules.no_effect(path) and not is_config_name(path) and not is_manifest(path):
         name = posixpath.basename(path)
         everyone = rule.evidence.alive
         yield Hit(rule.spelling([name], everyone, follow=False), f"ran code that spells the name of {path}")

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import posixpath
 
+from greenline.ci.selection import workflows
 from greenline.ci.selection.found import Found
 from greenline.depgraph.config import Config
 from greenline.depgraph.globs import matcher
-from greenline.depgraph.index import globs_of
-from greenline.depgraph.layout import is_module
+from greenline.depgraph.index import Opened, globs_of
+from greenline.depgraph.layout import is_code, is_module
 from greenline.depgraph.overlay import FileState, generated_from
 from greenline.depgraph.workspace import SUBMODULE
 
 RUN_ALL = (
-    ".github/workflows/**", ".github/actions/**", ".gitlab-ci.yml", ".gitlab/ci/**", ".buildkite/**", ".circleci/**",
+    ".github/actions/**", ".gitlab-ci.yml", ".gitlab/ci/**", ".buildkite/**", ".circleci/**",
     "azure-pipelines.yml", "Jenkinsfile", "**/Dockerfile*", "**/docker-compose*.y*ml", "**/compose*.y*ml",
     "**/noxfile.py", "greenline.yaml",
 )  # fmt: skip
@@ -28,7 +29,7 @@ RUN_ALL = (
 NO_EFFECT = (
     "**/*.md", "**/*.rst", "**/LICENSE*", "**/LICENCE*", "**/COPYING*", "**/NOTICE*", "**/AUTHORS*", "**/CONTRIBUTORS*",
     "**/CODEOWNERS", "**/CHANGELOG*", "**/CHANGES*", "**/HISTORY*", "**/README*", "docs/**", "doc/**",
-    ".github/ISSUE_TEMPLATE/**", ".github/*.md", ".github/dependabot.yml", ".github/FUNDING.yml", ".github/CODEOWNERS",
+    ".github/*", ".github/ISSUE_TEMPLATE/**", ".github/DISCUSSION_TEMPLATE/**", ".github/PULL_REQUEST_TEMPLATE/**",
     "**/.gitignore", "**/.gitattributes", "**/.gitkeep", "**/.mailmap", "**/.git-blame-ignore-revs", "**/.editorconfig",
     "**/.vscode/**", "**/.idea/**", "**/.pre-commit-config.yaml", "**/.pre-commit-hooks.yaml", "**/.dockerignore",
     "**/py.typed", "**/.flake8", "**/mypy.ini", "**/.mypy.ini", "**/ruff.toml", "**/.ruff.toml", "**/.pylintrc",
@@ -39,6 +40,11 @@ NO_EFFECT = (
 READERS = ("iterdir", "listdir", "scandir", "glob(", "os.walk", ".walk(", "PackageLoader", "FileSystemLoader")
 """Spelled by code that reads files whose names it does not spell."""
 
+MOST_DATA = 200
+"""Files on the way from one changed data file to Python, by name, beyond which no further data file is followed."""
+MOST_NAMES = 5_000
+"""Names that are looked up together."""
+
 
 class DataRules:
     """The rules of a configuration, compiled."""
@@ -46,9 +52,20 @@ class DataRules:
     def __init__(self, config: Config) -> None:
         self.data = [(matcher(rule.files), rule.affects) for rule in config.data]
         self.edges = [(matcher(edge.from_), edge.to, edge.reason) for edge in config.edges]
-        self.run_all = matcher((*RUN_ALL, *config.run_all))
+        self._run_all = matcher((*RUN_ALL, *config.run_all))
         self.ignore = matcher(config.ignore)
-        self.no_effect = matcher(NO_EFFECT)
+        self._no_effect = matcher(NO_EFFECT)
+
+    def decides(self, opened: Opened, state: FileState) -> bool:
+        """Whether the change of a file decides how tests run."""
+        if not state.path.startswith(workflows.FOLDER) or self._run_all(state.path):
+            return self._run_all(state.path)
+        sides = [opened.contents.get(state.path, oid) for oid in (state.base, state.head)]
+        return workflows.decides(*sides) or (sides[0] is None and sides[1] is None)
+
+    def no_effect(self, path: str) -> bool:
+        """Whether no test depends on a file, unless one spells its name. Of workflows where `decides` says no."""
+        return path.startswith(workflows.FOLDER) or self._no_effect(path)
 
 
 def judge_any(found: Found, state: FileState, rules: DataRules) -> bool:
@@ -72,7 +89,7 @@ def judge_any(found: Found, state: FileState, rules: DataRules) -> bool:
         return True
     if rules.ignore(path):
         return True
-    if rules.run_all(path):
+    if rules.decides(found.opened, state):
         found.all(f"{path}: it decides how tests run")
         return True
     return False
@@ -139,9 +156,9 @@ def _add_generated(found: Found, path: str, why: str) -> None:
 def seed_mentions(found: Found, path: str) -> bool:
     """Seed the Python files that spell the file's name, or that of a data file which does. False if there are none."""
     graph, seen, front, any_found = found.graph, {path}, [path], False
+    _look_up_all(found)
     while front:
-        names = {posixpath.basename(each) for each in front}
-        spelled = found.opened.workspace.grep(names, (".",))
+        spelled = found.spellings.of({posixpath.basename(each) for each in front})
         front = []
         for other in spelled:
             if other in seen:
@@ -151,9 +168,21 @@ def seed_mentions(found: Found, path: str) -> bool:
                 node = graph.node(other)
                 any_found = any_found or node >= 0
                 found.seed(node, f"mentions {posixpath.basename(path)}")
-            elif not _is_listing(other) and len(seen) < 200:
+            elif not _is_listing(other) and len(seen) < MOST_DATA:
                 front.append(other)
     return any_found
+
+
+def _look_up_all(found: Found) -> None:
+    """Ask who spells the names of all changed files together, and of the data files that do: git reads everything
+    for each question, and a change may have hundreds of data files."""
+    front = {posixpath.basename(state.path) for state in found.opened.changes if not is_code(state.path)}
+    asked: set[str] = set()
+    while front and len(asked) < MOST_NAMES:
+        asked |= front
+        spelled = found.spellings.of(front)
+        data = (other for other in spelled if not is_module(other) and not _is_listing(other))
+        front = {posixpath.basename(other) for other in data} - asked
 
 
 def _is_listing(path: str) -> bool:
@@ -191,7 +220,7 @@ def _near_readers(found: Found, path: str, folder: str) -> list[str]:
     if parent and parent != posixpath.basename(folder):
         words += [quote + parent + after for quote in "\"'/" for after in "\"'/"]
     pattern = (f":(glob){folder}/**/*.py",)
-    return found.opened.workspace.grep(words, pattern)
+    return found.spellings.grep(words, pattern)
 
 
 def _far_readers(found: Found, path: str) -> list[str]:
@@ -199,9 +228,10 @@ def _far_readers(found: Found, path: str) -> list[str]:
     folder, ending = posixpath.basename(posixpath.dirname(path)), posixpath.splitext(path)[1]
     if not folder or not ending:
         return []
-    grep = found.opened.workspace.grep
-    spell_ending = set(grep([ending + quote for quote in "\"'"]))
-    return sorted(spell_ending.intersection(grep([quote + folder + after for quote in "\"'/" for after in "\"'/"])))
+    grep, python = found.spellings.grep, ("*.py", "*.ipynb")
+    spell_ending = set(grep([ending + quote for quote in "\"'"], python))
+    spell_folder = grep([quote + folder + after for quote in "\"'/" for after in "\"'/"], python)
+    return sorted(spell_ending.intersection(spell_folder))
 
 
 def _nearest(found: Found, folder: str) -> list[int]:

@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Callable
 
 from greenline.ci.selection.found import Found
-from greenline.depgraph.blocks import Delta, closure
+from greenline.depgraph.blocks import Delta
 from greenline.depgraph.fixture_requests import requesters
 from greenline.depgraph.fixtures import FileFixtures, read_fixtures
 from greenline.depgraph.graph import Graph
 from greenline.depgraph.linking import TEST
+from greenline.depgraph.mentions import closure
 from greenline.depgraph.packs import Packs
 from greenline.depgraph.parallel import map_shares
 from greenline.depgraph.resolve import Resolver, absolute
@@ -105,12 +106,7 @@ def _importer_of(graph: Graph) -> Callable[[str, str], str | None]:
 
 
 def _fixtures_of(found: Found, path: str, source: bytes) -> FileFixtures:
-    return read_fixtures(source, *_names_of_tests(found, path))
-
-
-def _names_of_tests(found: Found, path: str) -> tuple[tuple[str, ...], ...]:
-    suite = found.graph.suites.suite_of(path)
-    return (suite.python_functions, suite.python_classes) if suite else ()
+    return read_fixtures(source, *found.graph.suites.names_of_tests(path))
 
 
 def _fixtures_of_all(found: Found, sources: dict[str, bytes]) -> dict[str, FileFixtures]:
@@ -118,7 +114,7 @@ def _fixtures_of_all(found: Found, sources: dict[str, bytes]) -> dict[str, FileF
     packs = Packs(found.opened.workspace.cache, "fixtures")
     if len(sources) > FEW:
         packs.load()
-    keys = {path: _key(source, _names_of_tests(found, path)) for path, source in sources.items()}
+    keys = {path: _key(source, found.graph.suites.names_of_tests(path)) for path, source in sources.items()}
     new = sorted({key: path for path, key in keys.items() if key not in packs.known}.items(), key=lambda item: item[1])
     read = map_shares(lambda share: [_fixtures_of(found, path, sources[path]).to_tuples() for _, path in share], new)
     packs.known.update((key, facts) for (key, _), facts in zip(new, read, strict=True))

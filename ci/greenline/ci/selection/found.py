@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from greenline.ci.selection.spellings import Spellings
 from greenline.depgraph.index import Opened
 
 
@@ -12,6 +13,7 @@ class Found:
     direct:     test file → (node ids, or None for the whole file; why)
     suites:     root of a suite → why all of its tests are affected; "" and reason for the whole repository
     targets_by_line: test file or conftest.py → line → nodes that it names there, as far as it was looked up
+    spellings:  which files spell a name, as far as it was looked up
     warnings:   why the answer is only a superset, each with the way to a better one
     """
 
@@ -24,6 +26,7 @@ class Found:
         self.everything: str | None = None
         self.warnings: list[str] = []
         self.targets_by_line: dict[str, dict[int, set[int]]] = {}
+        self.spellings = Spellings(opened.workspace)
 
     def seed(self, node: int, why: str) -> None:
         if node >= 0:

@@ -16,7 +16,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from greenline.ci.sharding.needs import NOTHING, Needs, bytes_of, file_of
@@ -50,7 +51,7 @@ class Measured(NamedTuple):
 class Known(NamedTuple):
     """What is known of tests. ``failing``: share of the runs that failed; ``by_runner``: pool → test → seconds.
 
-    ``peaks``: bytes of GPU memory that were seen in use.
+    ``peaks``: bytes of GPU memory that were seen in use. ``elsewhere``: see :func:`most_elsewhere`.
     """
 
     seconds: dict[str, float]
@@ -59,6 +60,7 @@ class Known(NamedTuple):
     by_runner: dict[str, dict[str, float]]
     peaks: dict[str, int]
     warnings: tuple[str, ...] = ()
+    elsewhere: Mapping[str, float] = MappingProxyType({})
 
 
 def read_durations(paths: Sequence[str], variant: str | None = None) -> Known:
@@ -67,11 +69,15 @@ def read_durations(paths: Sequence[str], variant: str | None = None) -> Known:
     Without `variant`, a file with several gives the largest of each test, and a warning.
     """
     known = Known({}, {}, {}, {}, {})
+    others: dict[str, dict[str, float]] = {}
     warnings = []
     for path in paths:
         variants: set[str] = set()
         for run in read_file(path):
             if variant is not None and run.variant not in ("", variant):
+                if run.outcome == "passed":
+                    other = others.setdefault(run.variant, {})
+                    other[run.test] = max(other.get(run.test, 0.0), run.setup + run.call + run.teardown)
                 continue
             variants.add(run.variant)
             if run.gpu_peak:
@@ -95,7 +101,21 @@ def read_durations(paths: Sequence[str], variant: str | None = None) -> Known:
     for each in known.by_runner.values():
         for test, seconds in each.items():
             known.seconds.setdefault(test, seconds)
-    return known._replace(warnings=tuple(warnings))
+    return known._replace(warnings=tuple(warnings), elsewhere=most_elsewhere(known.seconds, others.values()))
+
+
+def most_elsewhere(seconds: Mapping[str, float], others: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """The most that each test took in another variant, where a variant that takes longer as a whole says less.
+
+    What was fast here because it stopped early, or was cut down, takes its time once it is mended.
+    """
+    total = math.fsum(seconds.values())
+    found: dict[str, float] = {}
+    for other in others:
+        pace = min(1.0, total / (math.fsum(other.values()) or 1.0))
+        for test, each in other.items():
+            found[test] = max(found.get(test, 0.0), pace * each)
+    return found
 
 
 def _variants(path: str) -> list[str]:

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy
-from sqlalchemy import Column, Engine, Float, Index, Integer, String, Table, func, select
+from sqlalchemy import BigInteger, Column, Engine, Float, Index, Integer, String, Table, func, select
 
-from greenline.ci.sharding.durations import Known, Measured, read_file
+from greenline.ci.sharding.durations import Known, Measured, most_elsewhere, read_file
 from greenline.ci.sharding.units import quantile
 from greenline.ci.store import METADATA
 from greenline.depgraph.errors import GreenlineError
@@ -33,7 +33,7 @@ SOURCES = Table(
 RUNS = Table(
     "test_runs",
     METADATA,
-    Column("id", Integer, primary_key=True),
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),  # SQLite counts up for Integer only
     Column("source", String, nullable=False),
     Column("suite", String, nullable=False),
     Column("variant", String, nullable=False),
@@ -44,7 +44,7 @@ RUNS = Table(
     Column("call", Float, nullable=False),
     Column("teardown", Float, nullable=False),
     Column("outcome", String, nullable=False),
-    Column("gpu_peak", Integer, nullable=False),
+    Column("gpu_peak", BigInteger, nullable=False),  # bytes
     Index("test_runs_of", "variant", "runner", "test"),
 )
 WAITS = Table(
@@ -222,7 +222,18 @@ def known_tests(store: Engine, variant: str = "", share: float = 0.5) -> Known:
             known.failing[each.test] = max(known.failing.get(each.test, 0.0), risk)
         if each.gpu_peak:
             known.peaks[each.test] = max(known.peaks.get(each.test, 0), each.gpu_peak)
-    return known
+    return known._replace(elsewhere=most_elsewhere(known.seconds, _others(store, variant)))
+
+
+def _others(store: Engine, variant: str) -> list[dict[str, float]]:
+    """The most seconds of each test in each other variant."""
+    most = func.max(RUNS.c.setup + RUNS.c.call + RUNS.c.teardown).label("most")
+    query = select(RUNS.c.variant, RUNS.c.test, most).where(RUNS.c.variant != variant, RUNS.c.outcome == "passed")
+    found: dict[str, dict[str, float]] = {}
+    with store.connect() as connection:
+        for row in connection.execute(query.group_by(RUNS.c.variant, RUNS.c.test)):
+            found.setdefault(row.variant, {})[row.test] = row.most
+    return list(found.values())
 
 
 class Wait(NamedTuple):

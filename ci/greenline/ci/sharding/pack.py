@@ -25,7 +25,9 @@ CLOSE = 1.004
 LADDER = ((1.0, 1.0), (3 / 4, 1 / 2), (1 / 2, 1 / 4), (1 / 4, 1 / 8), (1 / 10, 1 / 20), (1 / 30, 1 / 60), (0.0, 0.0))
 """Files longer than this share of the bound are cut into pieces of at most that share."""
 KICKS = 80
-"""Random restarts of the levelling while a placement is not close."""
+"""Random restarts of the levelling while a placement is not close,"""
+MORE, FAR, TOUCHED = 400, 1.01, 1_000_000
+"""and so many while it is far, as long as all of them together touch no more atoms than that."""
 SMALL = 14
 """Atoms up to which every placement is considered."""
 
@@ -124,11 +126,12 @@ def _longest_first(pieces: Sequence[Piece], runners: int, cost: float) -> list[l
 
 
 def _kick(files: Files, best: Bins, least: float, cost: float) -> Bins:
-    """Some random moves, then level again; as often as it takes to come close, or :data:`KICKS` times."""
+    """Some random moves, then level again, until it is close or that was tried often."""
     end = makespan(files, best, cost)
     chance = random.Random(0)
-    for _ in range(KICKS):
-        if end <= least * CLOSE:
+    more = max(KICKS, min(MORE, TOUCHED // sum(map(len, files))))
+    for number in range(more):
+        if end <= least * (CLOSE if number < KICKS else FAR):
             break
         content = [{file: list(places) for file, places in each.items()} for each in best]
         full = max(range(len(content)), key=lambda place: load_of(files, content[place], cost))

@@ -7,6 +7,7 @@ tests of one, two, four and eight GPUs together, so many random ones are tried, 
 
 from __future__ import annotations
 
+import bisect
 import heapq
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -133,17 +134,20 @@ def list_schedule(jobs: Sequence[Choice], order: Sequence[int], runners: Sequenc
     rank = {index: place for place, index in enumerate(order)}
     for index in reversed(order):
         alike.setdefault(tuple((name, job[1:]) for name, job in jobs[index].items()), []).append(index)
-    queues = list(alike.values())
+    # By the place of its first job in the order: (place, the part of a device that it takes at least, jobs).
+    queues = sorted((rank[queue[-1]], min(map(_part, jobs[queue[-1]].values())), queue) for queue in alike.values())
     state = [_Runner(pool, pool.wait if wait else 0.0) for pool in runners]
     groups = lock_groups(_locks(choice) for choice in jobs)
     home: dict[tuple[str, str], int] = {}  # group of locks and pool → runner
     placed: dict[int, Placed] = {}
     ends: list[tuple[float, int]] = [(runner.ready, -1) for runner in state if runner.ready]
     heapq.heapify(ends)
-    now = 0.0
+    now, first, free = 0.0, 0, _free(state)
     while len(placed) < len(jobs) or ends:
-        queues.sort(key=lambda queue: rank[queue[-1]])
-        for queue in queues:
+        for at in range(first, len(queues)):  # what did not fit before will not, until something ends
+            _, part, queue = queues[at]
+            if part > free:
+                continue
             choice = jobs[queue[-1]]
             group = next((groups[lock] for lock in _locks(choice) if lock in groups), "")
             where = _where(choice, state, {pool: home[group, pool] for pool in choice if (group, pool) in home}, now)
@@ -158,18 +162,31 @@ def list_schedule(jobs: Sequence[Choice], order: Sequence[int], runners: Sequenc
                 if index >= 0:
                     runner = state[placed[index].runner]
                     runner.take(jobs[index][runner.pool], placed[index].devices, -1)
+            first, free = 0, _free(state)
             continue
+        first = at
+        del queues[at]
         index = queue.pop()
-        if not queue:
-            queues.remove(queue)
+        if queue:
+            bisect.insort(queues, (rank[queue[-1]], part, queue))
         number, devices = where
         job = choice[state[number].pool]
         state[number].take(job, devices, 1)
+        free = _free(state)
         if group:
             home[group, state[number].pool] = number
         placed[index] = Placed(number, now, devices)
         heapq.heappush(ends, (now + job.seconds, index))
     return [placed[index] for index in range(len(jobs))]
+
+
+def _part(job: Job) -> float:
+    return 1.0 if job.devices else job.share
+
+
+def _free(state: Sequence[_Runner]) -> float:
+    """The largest part of a device that is free."""
+    return max((left for runner in state for left in runner.devices), default=0.0) + 1e-9
 
 
 def _locks(choice: Choice) -> tuple[str, ...]:

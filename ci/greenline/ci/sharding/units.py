@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -141,8 +141,12 @@ class _Estimates(NamedTuple):
     worst: dict[str, float]
 
 
-def _estimates(tests: Iterable[str], known: Known, warnings: list[str]) -> _Estimates:
-    """Seconds of each test: its own, else a quantile of its function, its file, the suite."""
+def _estimates(tests: Collection[str], known: Known, warnings: list[str]) -> _Estimates:
+    """Seconds of each test: its own, else a quantile of its function, its file, the suite.
+
+    What it may well take at most is a higher quantile, or what it took in another variant.
+    """
+    worst = {test: known.elsewhere[test] for test in tests if test in known.elsewhere} if known.elsewhere else {}
     found: dict[str, float] = {}
     missing = []
     for test in tests:
@@ -152,7 +156,7 @@ def _estimates(tests: Iterable[str], known: Known, warnings: list[str]) -> _Esti
         else:
             found[test] = own
     if not missing:
-        return _Estimates(found, {})
+        return _Estimates(found, worst)
     if not known.seconds:
         warnings.append(f"no durations are known: each test is taken for {NO_HISTORY:g} s")
         return _Estimates(dict.fromkeys(tests, NO_HISTORY), {})
@@ -163,14 +167,14 @@ def _estimates(tests: Iterable[str], known: Known, warnings: list[str]) -> _Esti
         of_file.setdefault(file_of(test), []).append(duration)
     everything = list(known.seconds.values())
     whole_files = [sum(each) for each in of_file.values()]
-    worst = {}
     quantiles: dict[int, tuple[float, float]] = {}
     for test in missing:
         alike = of_function.get(function_of(test)) or of_file.get(file_of(test))
         alike = alike or (everything if "::" in test else whole_files)
         if id(alike) not in quantiles:
             quantiles[id(alike)] = quantile(alike, UNKNOWN), quantile(alike, WORST)
-        found[test], worst[test] = quantiles[id(alike)]
+        found[test], most = quantiles[id(alike)]
+        worst[test] = max(most, worst.get(test, 0.0))
     warnings.append(
         f"{len(missing)} of {len(found)} tests have no duration: taken for the upper quartile of their file or suite"
     )

@@ -13,6 +13,7 @@ from greenline.rules.conflicts.merge import Merge
 from greenline.rules.conflicts.modules import Function
 from greenline.rules.conflicts.report import Found
 from greenline.rules.conflicts.uses import Problem
+from greenline.rules.fixes.assertions import is_test
 from greenline.rules.fixes.fix import Fix
 
 _REPEATING = frozenset(("overload", "setter", "getter", "deleter", "register", "dispatch", "when", "given", "then"))
@@ -55,11 +56,12 @@ def collisions(merge: Merge) -> list[Found]:
                 claims.update({one.key: one for one in claims_of(side, path) if one.key not in before})
         sides.append(claims)
     ours, theirs = sides
-    found = []
+    found: list[Found] = []
     for key in sorted(ours.keys() & theirs.keys()):
         mine, other = ours[key], theirs[key]
         if mine.path == other.path and same(mine.node, other.node):
-            continue  # git merged equal lines, or the second does no harm
+            found += _duplicate(merge, mine)
+            continue
         if not _both_live(merge, key, mine, other):
             continue
         place = getattr(other.node, "lineno", 0)
@@ -69,6 +71,35 @@ def collisions(merge: Merge) -> list[Found]:
         message = f"both sides add {mine.words}"
         found.append(Found(problem, 12, "collision", message, None, (other.path, place), mine.quiet))
     return [*found, *_module_and_package(merge)]
+
+
+def _duplicate(merge: Merge, claim: Claim) -> list[Found]:
+    """A definition that the merged file has twice, alike: that does no harm unless it registers itself."""
+    module = merge.merged.tree.module(claim.path)
+    claims = claims_of(merge.merged, claim.path)
+    again = [one.node for one in claims if one.key == claim.key and same(one.node, claim.node)]
+    if module is None or len(again) != 2 or claim.key[0] not in ("definition", "registration"):
+        return []  # git merged equal lines
+    registers = claim.key[0] == "registration"
+    if registers:
+        again = [one for one in ast.walk(module.tree) if set(again) & set(getattr(one, "decorator_list", ()))]
+    elif any(one.key[0] == "registration" and one.node in getattr(again[1], "decorator_list", ()) for one in claims):
+        return []  # told as a registration
+    if len(again) != 2 or not same(*again) or not (registers or _is_plain(again[1])):
+        return []
+    first, second = sorted(getattr(one, "lineno", 0) for one in again)
+    name = (
+        claim.key[2] if not registers else getattr(again[1], "name", "")
+    )  # a method's is not found at the top: refused
+    problem = Problem("collision", claim.path, second, 0, claim.scope, claim.words, (claim.path, ""), claim.key)
+    fix = None if is_test(claim.path) else Fix("duplicate", 12, claim.path, second, 0, name, "")
+    message = f"both sides add {claim.words}, the same"
+    return [Found(problem, 12, "collision", message, fix, (claim.path, first), not registers)]
+
+
+def _is_plain(node: ast.AST) -> bool:
+    """Whether a second definition does what the first did: one with a computed value may not."""
+    return isinstance(node, Function | ast.ClassDef) or isinstance(getattr(node, "value", None), ast.Constant)
 
 
 def _both_live(merge: Merge, key: tuple[str, ...], mine: Claim, other: Claim) -> bool:

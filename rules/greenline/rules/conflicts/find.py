@@ -16,12 +16,15 @@ from greenline.depgraph.workspace import Workspace
 from greenline.rules.conflicts.classes import class_problems
 from greenline.rules.conflicts.collisions import collisions, same_basename
 from greenline.rules.conflicts.dotted import CONFIGURATION, in_configuration, resolve_dotted
+from greenline.rules.conflicts.import_cycles import import_cycles
 from greenline.rules.conflicts.infer import World
 from greenline.rules.conflicts.interface import changed_names
 from greenline.rules.conflicts.keys import dead_keys
+from greenline.rules.conflicts.manifests import environment_problems
 from greenline.rules.conflicts.merge import Merge, open_merge
 from greenline.rules.conflicts.migrations import migration_heads
 from greenline.rules.conflicts.name import explain
+from greenline.rules.conflicts.pollution import pollution
 from greenline.rules.conflicts.registry import registry_problems
 from greenline.rules.conflicts.report import Conflict, Found, as_conflict, textual
 from greenline.rules.conflicts.requests import fixture_problems
@@ -29,7 +32,15 @@ from greenline.rules.conflicts.results import fits
 from greenline.rules.conflicts.touched import touched, touched_words, within, words_of
 from greenline.rules.conflicts.uses import ALWAYS, Fact, Problem, read_uses
 
-CHECKS: tuple[Callable[[Merge], list[Found]], ...] = (collisions, same_basename, migration_heads, dead_keys)
+CHECKS: tuple[Callable[[Merge], list[Found]], ...] = (
+    collisions,
+    same_basename,
+    migration_heads,
+    dead_keys,
+    import_cycles,
+    environment_problems,
+    pollution,
+)
 """What looks at a merge as a whole."""
 FILE_CHECKS: tuple[Callable[[World, str, frozenset[str]], list[Problem]], ...] = (
     class_problems,
@@ -72,12 +83,13 @@ def find_in(merge: Merge) -> list[Found]:
 
 def suspects(merge: Merge) -> dict[str, frozenset[str]]:
     """The files of the merged state that one side changed and that spell a name that the other changed, with these
-    names: only they can hold a use that the other side does not know of."""
+    names: only they can hold a use that the other side does not know of. Without sides, all files that spell one."""
     found: dict[str, frozenset[str]] = {}
     sides = (merge.ours, merge.theirs)
     names = [changed_names(merge, side.tree) for side in (sides[:1] if merge.linear else sides)]
     for user, words in zip(sides, reversed(names), strict=False):
-        for path in merge.changed(user):
+        paths = merge.merged.tree.files if merge.linear else merge.changed(user)
+        for path in paths:
             if path in merge.merged.tree.files and _may_hold(path):
                 spelled = _news(merge, path)
                 wanted = found.get(path, frozenset()) | words.in_file(path, spelled)
@@ -93,7 +105,7 @@ def _news(merge: Merge, path: str) -> Collection[str]:
 
         def find() -> tuple[str, ...]:
             base, module = old.module(path), new.module(path)
-            return touched_words(base, module) if base and module else words_of(new.read(path) or b"")
+            return touched_words(base, module) if base and module else tuple(sorted(words_of(new.read(path) or b"")))
 
         return new.blobs.facts("touched", (old.files[path], new.files[path]), find)
     return words_of(new.read(path) or b"")

@@ -81,9 +81,7 @@ class World:
     def fixtures(self, path: str) -> FileFixtures:
         """What a file defines and requests, as pytest sees it; nothing for a file that is not there."""
         if path not in self._fixtures:
-            suite = self.tree.suites.suite_of(path)
-            names = (suite.python_functions, suite.python_classes) if suite else ()
-            oid = self.tree.files.get(path)
+            oid, names = self.tree.files.get(path), self.tree.suites.names_of_tests(path)
             self._fixtures[path] = FileFixtures() if oid is None else self.tree.blobs.fixtures(oid, names)
         return self._fixtures[path]
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from greenline.depgraph.config import Config
+from greenline.depgraph.graph import Graph
 from greenline.depgraph.index import open_change
 from greenline.depgraph.workspace import ABSENT, GitError, NotARepository, Workspace, finish, parse_raw
 from greenline.rules.conflicts.infer import World
@@ -20,7 +21,8 @@ _IDENTITY = ("-c", "user.name=greenline", "-c", "user.email=greenline@localhost"
 class Merge(NamedTuple):
     """One world each for the states. ``textual``: files that git cannot merge. ``moved``: old path → new path of the
     files that the merged state has under another name. ``unknown``: git is too old to merge; files that both sides
-    changed are left as ours has them. ``linear``: there are no sides, only a last state that worked (``base``) and one
+    changed are left as ours has them. ``graph``: what the files of base and ours
+    depend on. ``linear``: there are no sides, only a last state that worked (``base``) and one
     that does not (``ours``, ``theirs`` and ``merged`` are all this one)."""
 
     base: World
@@ -30,6 +32,7 @@ class Merge(NamedTuple):
     textual: list[str]
     moved: dict[str, str]
     unknown: bool
+    graph: Graph
     linear: bool = False
 
     def before(self, path: str) -> list[World]:
@@ -79,7 +82,9 @@ def open_merge(
             files[together] = _by_file(files[base], files[ours], files[theirs])
         worlds = {name: World(Tree(name, each, graph.layout, graph.suites, blobs)) for name, each in files.items()}
         moved = _moved(workspace, base, merged or theirs)
-        yield Merge(worlds[base], worlds[ours], worlds[theirs], worlds[together], textual, moved, unknown, linear)
+        yield Merge(
+            worlds[base], worlds[ours], worlds[theirs], worlds[together], textual, moved, unknown, graph, linear
+        )
 
 
 def merge_trees(workspace: Workspace, base: str, ours: str, theirs: str) -> tuple[str, list[str]]:

@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Callable
 
+from greenline.rules.conflicts.arguments import value_for
 from greenline.rules.conflicts.dotted import resolve_dotted
 from greenline.rules.conflicts.infer import UNKNOWN, World
 from greenline.rules.conflicts.merge import Merge, differing
@@ -14,6 +15,7 @@ from greenline.rules.conflicts.moves import DELETED, Went, definition, where_wen
 from greenline.rules.conflicts.report import Found
 from greenline.rules.conflicts.signatures import Signature, of_function
 from greenline.rules.conflicts.uses import Problem
+from greenline.rules.fixes.assertions import is_test
 from greenline.rules.fixes.fix import Fix
 
 
@@ -174,7 +176,9 @@ def _call(merge: Merge, problem: Problem) -> Found | None:
             if renamed:
                 fix = Fix("keyword", 5, *at, renamed, name) if _passes(problem.node, renamed) else None
                 return Found(problem, 5, "parameter", f"{what}() has renamed its parameter {renamed} to {name}", fix)
-        return Found(problem, 4, "new-parameter", f"{what}() now needs {name!r}", None)
+        value = value_for(merge, problem.target, name, after) if after and not is_test(problem.path) else ""
+        fix = Fix("add-argument", 4, *at, what.rpartition(".")[2], f"{name}={value}") if value else None
+        return Found(problem, 4, "new-parameter", f"{what}() now needs {name!r}", fix)
     if kind == "unexpected":
         new = _renamed_parameter(merge, problem, old=name)
         fix = Fix("keyword", 5, *at, name, new) if new else None

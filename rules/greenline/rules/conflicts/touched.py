@@ -41,9 +41,9 @@ def touched_words(base: Module, module: Module) -> tuple[str, ...]:
     return tuple(sorted(word.decode("utf-8", "replace") for word in words))
 
 
-def words_of(data: bytes) -> tuple[str, ...]:
-    """The words that a file spells, sorted."""
-    return tuple(sorted(word.decode("utf-8", "replace") for word in set(_WORD.findall(data))))
+def words_of(data: bytes) -> set[str]:
+    """The words that a file spells."""
+    return {word.decode("utf-8", "replace") for word in set(_WORD.findall(data))}
 
 
 def _touched(base: Module, module: Module) -> tuple[list[Statement], set[bytes]]:

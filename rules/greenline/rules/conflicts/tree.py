@@ -11,9 +11,11 @@ from copy import copy
 from typing import Any
 
 from greenline.depgraph import blocks
+from greenline.depgraph.factstore import FactStore, Job, scan_version
 from greenline.depgraph.fixtures import FileFixtures, read_fixtures
 from greenline.depgraph.layout import Layout
 from greenline.depgraph.resolve import Resolver, absolute
+from greenline.depgraph.scan import Facts
 from greenline.depgraph.snapshot import DictModules
 from greenline.depgraph.suites import SuiteIndex
 from greenline.depgraph.workspace import Entry, Workspace
@@ -84,6 +86,16 @@ class Blobs:
             facts = self.facts(kind, (oid,), lambda: read_fixtures(self.read(oid) or b"", *names).to_tuples())
             self._fixtures[key] = FileFixtures.from_tuples(facts)
         return self._fixtures[key]
+
+    def scanned(self, files: Mapping[str, str]) -> dict[str, Facts]:
+        """What the scanner says of Python files: path → object id in, path → facts out."""
+        store = FactStore(self._workspace.cache)
+        store.load_packs()
+        kept = [path for path, oid in files.items() if not oid.startswith(IN_WORK)]
+        jobs = [Job(files[path], path) for path in kept]
+        known = store.facts(jobs, lambda share: self._workspace.read_blobs([job.oid for job in share]))
+        here = {path: scan_version(self.read(oid), path) for path, oid in files.items() if oid.startswith(IN_WORK)}
+        return dict(zip(kept, known, strict=True)) | here
 
     def grep(self, tree: str, word: str) -> list[str]:
         """The files of a tree, or of the work tree, that contain a fixed string."""

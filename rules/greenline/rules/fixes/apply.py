@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from greenline.rules.fixes.assertions import check_assertions
-from greenline.rules.fixes.calls import add_await, add_keywords, rename_keyword
-from greenline.rules.fixes.definitions import rename_definition, rename_request
+from greenline.rules.fixes.calls import add_argument, add_await, add_keywords, rename_keyword
+from greenline.rules.fixes.definitions import drop_duplicate, rename_definition, rename_request
 from greenline.rules.fixes.files import merge_migration, rename_file
 from greenline.rules.fixes.fix import Fix, Refused
 from greenline.rules.fixes.names import (
@@ -22,6 +22,7 @@ from greenline.rules.fixes.names import (
     rename_name,
 )
 from greenline.rules.fixes.strings import rewrite_string
+from greenline.rules.fixes.types_only import import_for_types
 
 Codemod = Callable[[Fix, bytes], bytes]
 CODEMODS: Mapping[str, Codemod] = {
@@ -33,10 +34,13 @@ CODEMODS: Mapping[str, Codemod] = {
     "name": rename_name,
     "keyword": rename_keyword,
     "add-keywords": add_keywords,
+    "add-argument": add_argument,
     "await": add_await,
     "string": rewrite_string,
     "definition": rename_definition,
+    "duplicate": drop_duplicate,
     "request": rename_request,
+    "type-checking": import_for_types,
 }
 
 

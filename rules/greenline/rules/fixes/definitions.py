@@ -1,4 +1,5 @@
-"""Definitions that follow another one's new name: an override its base (class 9), a request its fixture (class 25)."""
+"""Definitions that follow another one's new name: an override its base (class 9), a request its fixture (class 25); and
+one that stands there twice (class 12)."""
 
 from __future__ import annotations
 
@@ -30,6 +31,44 @@ def rename_definition(fix: Fix, data: bytes) -> bytes:
         ) and _is_self(node.value):
             changes[node.attr] = lambda name: name.with_changes(value=fix.new)
     return source.replaced(changes)
+
+
+def drop_duplicate(fix: Fix, data: bytes) -> bytes:
+    """Of two definitions of one name that are equal to the letter, the first stays."""
+    source = Source(data)
+    *owners, name = fix.old.split(".")
+    body: Any = source.module.body
+    for owner in owners:
+        classes = [one for one in body if isinstance(one, cst.ClassDef) and one.name.value == owner]
+        if len(classes) != 1:
+            raise Refused(f"there is not exactly one {owner}")
+        body = classes[0].body.body
+    found = [one for one in body if _defines(one, name)]
+    if len(found) != 2:
+        raise Refused(f"{fix.old} does not stand there exactly twice")
+    first, second = (source.module.code_for_node(one).strip() for one in found)
+    if first != second:
+        raise Refused("the two are not equal to the letter")
+    return source.replaced({found[1]: lambda _: cst.RemoveFromParent()})
+
+
+def _defines(node: Any, name: str) -> bool:
+    if isinstance(node, cst.FunctionDef | cst.ClassDef):
+        return bool(node.name.value == name)
+    if isinstance(node, cst.SimpleStatementLine):
+        targets = [
+            target
+            for one in node.body
+            for target in (
+                [each.target for each in one.targets]
+                if isinstance(one, cst.Assign)
+                else [one.target]
+                if isinstance(one, cst.AnnAssign)
+                else []
+            )
+        ]
+        return any(isinstance(one, cst.Name) and one.value == name for one in targets)
+    return False
 
 
 def _is_self(node: cst.BaseExpression) -> bool:

@@ -38,6 +38,7 @@ _WORDS = {
     "name": "write {new} for {old}",
     "keyword": "write {new}= for {old}=",
     "add-keywords": "pass {new} by keyword",
+    "add-argument": "pass {new}",
     "await": "await it",
     "string": "write {new!r} for {old!r}",
     "definition": "rename {old} to {new}",

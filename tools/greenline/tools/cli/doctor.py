@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import click
 
@@ -19,21 +18,12 @@ from greenline.depgraph.errors import GreenlineError
 from greenline.depgraph.globs import matcher
 from greenline.depgraph.suites import SuiteIndex
 from greenline.depgraph.workspace import Workspace
+from greenline.tools.cli.doctor_repair import examine_repair
+from greenline.tools.cli.finding import ADVICE, BROKEN, OK, Finding
 
 _OLDEST_GIT = (2, 25)
 _MANY_FILES = 10_000  # from here on git's own caches are worth a setting
 _PYTEST_SECONDS = 60
-
-OK, ADVICE, BROKEN = "ok", "advice", "broken"
-
-
-class Finding(NamedTuple):
-    """What one check saw. `state` is "ok", "advice" (works, but not as well as it could) or "broken"."""
-
-    check: str
-    state: str
-    message: str
-    hint: str | None = None
 
 
 @click.command()
@@ -87,6 +77,7 @@ def examine() -> Iterator[Finding]:
     switches = sorted(name for name in os.environ if name.startswith("GREENLINE_"))
     if switches:
         yield Finding("environment", OK, f"set: {', '.join(switches)}")
+    yield from examine_repair(settings.rooms.get("repair", {}), os.environ)
     yield from _pytest(repository, settings)
 
 

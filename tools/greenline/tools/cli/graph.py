@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from greenline.depgraph import health
+from greenline.depgraph import code_graph, edge_cost, import_advice, reachability
+from greenline.depgraph.code_graph import CONFTEST, IMPORT, LAZY, NAMED, PACKAGE, CodeGraph, Reference
 from greenline.depgraph.config import load
+from greenline.depgraph.cycles import Cycle, find_cycles, imports_of
 from greenline.depgraph.errors import GreenlineError
 from greenline.depgraph.globs import matcher
-from greenline.depgraph.health import CONFTEST, IMPORT, LAZY, NAMED, PACKAGE, CodeGraph, Reference
 from greenline.depgraph.index import globs_of, open_change
 from greenline.depgraph.workspace import find
 from greenline.tools.cli.options import Progress
@@ -70,7 +71,7 @@ def _read(imports: bool = False) -> CodeGraph:
     opened = open_change(workspace, config, head, None, Progress())
     for warning in opened.warnings:
         _tell(f"warning: {warning}")
-    return health.read(opened, imports)
+    return code_graph.read(opened, imports)
 
 
 def _tell(line: str) -> None:
@@ -99,7 +100,7 @@ def cycles(form: str, top: int) -> None:
     those for type checkers do not. The imports to remove are chosen by a heuristic: few, not always the fewest.
     """
     graph = _read()
-    found = health.cycles(health.imports_of(graph))
+    found = find_cycles(imports_of(graph))
     told = [_cycle_as_json(graph, cycle, MOST_BREAKS if form == "text" else None) for cycle in found[:top]]
     if form == "json":
         _print_json(total=len(found), cycles=told)
@@ -111,7 +112,7 @@ def cycles(form: str, top: int) -> None:
     _tell(f"{_count(at_import, 'cycle')} at import, {lazy:,} through imports in functions; {len(graph.paths):,} files")
 
 
-def _cycle_as_json(graph: CodeGraph, cycle: health.Cycle, most: int | None) -> dict[str, Any]:
+def _cycle_as_json(graph: CodeGraph, cycle: Cycle, most: int | None) -> dict[str, Any]:
     steps = zip(cycle.chain, cycle.chain[1:], strict=False)
     return {
         "modules": [graph.paths[node] for node in cycle.modules],
@@ -171,7 +172,7 @@ def hubs(form: str, imports: bool, top: int) -> None:
     Equal ones are in the order of how many files import them by a statement.
     """
     graph = _read(imports)
-    found = health.hubs(graph)
+    found = code_graph.hubs(graph)
     total = len(graph.tests)
     if form == "json":
         rows = [{"path": graph.paths[node], "tests": tests, "importers": own} for node, tests, own in found[:top]]
@@ -208,7 +209,7 @@ def cost(form: str, imports: bool, top: int, since: str | None, commits: int | N
     graph = _read(imports)
     changes, weighed = _changes(graph, since, commits)
     cuts = [(node, each) for node, references in enumerate(graph.references) for each in references if each.only]
-    found = health.cost(graph.edges, [(node, each.only) for node, each in cuts], graph.tests, changes, top)
+    found = edge_cost.cost(graph.edges, [(node, each.only) for node, each in cuts], graph.tests, changes, top)
     rows = [_cut_as_json(graph, *cuts[cut], spared, found.total) for spared, cut in found.ranked]
     if form == "json":
         answer = {"total": found.total, "tried": found.tried, "limit": found.limit, "cuts": rows}
@@ -224,8 +225,8 @@ def cost(form: str, imports: bool, top: int, since: str | None, commits: int | N
     else:
         _tell(f"proven: no other of {_count(len(cuts), 'import')} and names spares more by itself")
     if not imports:
-        edges = health.read(graph.names.opened, imports_only=True).edges
-        alone = health.selected(edges, graph.tests, changes)
+        edges = code_graph.read(graph.names.opened, imports_only=True).edges
+        alone = reachability.selected(edges, graph.tests, changes)
         _tell(f"without what strings may name: {alone:,}, {_percent(alone, every)}; --imports ranks the imports then")
 
 
@@ -241,7 +242,7 @@ def _changes(graph: CodeGraph, since: str | None, commits: int | None) -> tuple[
         if start is None:
             raise GreenlineError(f"--since: git knows no commit {since!r}", "git fetch it first")
     count = commits if commits is not None else -1 if since else RECENT
-    changes = health.recent_changes(graph.names.opened.workspace, graph.paths, start, count)
+    changes = code_graph.recent_changes(graph.names.opened.workspace, graph.paths, start, count)
     if changes and (since or commits or len(changes) >= ENOUGH):
         return changes, f"{_count(len(changes), 'recent commit')} that edited modules of today"
     few = f"{_count(len(changes), 'recent commit')} that edited modules are too few to weigh with"
@@ -273,8 +274,11 @@ def _advice(graph: CodeGraph, node: int, reference: Reference, spots: Sequence[t
     if reference.kind == NAMED:
         return "a string may name it; if it never does, say so under 'cut' in greenline.yaml"
     statements = {(line, name) for line, name, kind in spots if kind != NAMED}
-    return health.advice(
-        health.uses(graph.source(node), statements), graph.paths[node], reference.kind == IMPORT, node in graph.tests
+    return import_advice.advice(
+        import_advice.uses(graph.source(node), statements),
+        graph.paths[node],
+        reference.kind == IMPORT,
+        node in graph.tests,
     )
 
 
@@ -309,7 +313,7 @@ def export(targets: tuple[str, ...], form: str, depth: int | None, output: str |
     An edge leads from who depends to what it depends on. Its kind: import, lazy (in a function), named (in a string),
     package (around a file, or on the way to a module), conftest (pytest applies it), other.
     """
-    graph = health.to_networkx(_read(imports))
+    graph = code_graph.to_networkx(_read(imports))
     if targets:
         matches = matcher(globs_of(target.removeprefix("./").rstrip("/") for target in targets))
         graph.remove_nodes_from([path for path in graph if not matches(path)])

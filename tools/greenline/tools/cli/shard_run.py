@@ -72,7 +72,8 @@ def command(
     prepare_results(results)
     setting = Setting(plan, workspace.root, config, results, pytest_args, commit, name)
     who = Who(index, attempt or attempt_of(results, index), _runner_kind(plan, index, local))
-    if index is not None and is_sequence(plan.pool(plan.shards[index]), plan.shards[index]):
+    # Only a worker is watched: plain pytest, with its output as ever, cannot tell silence from work.
+    if index is not None and timeout is None and is_sequence(plan.pool(plan.shards[index]), plan.shards[index]):
         return run_shard(setting, index, who.attempt, _say)
     suites = parts_of(plan, workspace.root, range(len(plan.shards)) if index is None else [index])
     if address is not None:

@@ -1,4 +1,4 @@
-"""``greenline why``: the chain that ties a test to the change, or one module to another."""
+"""``greenline why``: the chain that ties a test to the change, or one module to another; or a test to its shard."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from greenline.tools.cli.options import Progress, change_options, request_of
 @click.command("why")
 @click.argument("what", metavar="TEST_OR_MODULE")
 @click.argument("other", metavar="[OTHER]", required=False)
+@click.option("--plan", "plan_path", metavar="FILE", help="Why this plan runs the test where it does.")
 @change_options
 def command(
     what: str,
     other: str | None,
+    plan_path: str | None,
     base: str | None,
     base_exact: str | None,
     head: str | None,
@@ -31,6 +33,12 @@ def command(
 
     TEST_OR_MODULE and OTHER are paths, pytest's ids or dotted module names.
     """
+    if plan_path is not None:
+        from greenline.ci.sharding import placed, plan_file
+
+        first, *more = placed.why_placed(plan_file.read(plan_path), what)
+        click.echo("\n  ".join([first, *more]))
+        return 0
     request = request_of(base, base_exact, head, suite, reasons=True)
     if other is None:
         _why_affected(what, request)

@@ -11,9 +11,9 @@ from conftest import Repository
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenline.depgraph import health, workspace
+from greenline.depgraph import code_graph, cycles, edge_cost, import_advice, reachability, workspace
+from greenline.depgraph.code_graph import IMPORT, LAZY, CodeGraph
 from greenline.depgraph.config import load
-from greenline.depgraph.health import IMPORT, LAZY, CodeGraph
 from greenline.depgraph.index import open_change
 
 Edges = list[set[int]]
@@ -54,7 +54,7 @@ def count_selected(edges: Sequence[set[int]], tests: set[int], changes: Sequence
 
 @given(graphs())
 def test_components_are_numbered_against_the_edges(edges: Edges) -> None:
-    component, below = health.condense(edges)
+    component, below = reachability.condense(edges)
     found = [{node for node in range(len(edges)) if component[node] == number} for number in range(len(below))]
     want = list(networkx.strongly_connected_components(oracle(edges)))
     assert sorted(map(sorted, found)) == sorted(map(sorted, want))
@@ -66,19 +66,19 @@ def test_components_are_numbered_against_the_edges(edges: Edges) -> None:
 
 def test_a_long_chain_needs_no_recursion() -> None:
     size = 20_000
-    shape = health.condense([[node + 1] for node in range(size - 1)] + [[0]])
+    shape = reachability.condense([[node + 1] for node in range(size - 1)] + [[0]])
     assert len(shape.below) == 1
-    shape = health.condense([[node + 1] for node in range(size - 1)] + [[]])
-    assert health.counts(shape, [(0,)])[-1] == 1
+    shape = reachability.condense([[node + 1] for node in range(size - 1)] + [[]])
+    assert reachability.counts(shape, [(0,)])[-1] == 1
 
 
 @given(graphs(), st.data(), st.integers(1, 3))
 def test_counts_are_those_of_plain_reachability(edges: Edges, data: st.DataObject, block: int) -> None:
     groups = data.draw(st.lists(some_nodes(edges), max_size=5))
     reached = reached_from(edges)
-    with mock.patch.object(health, "BLOCK", block):
-        shape = health.condense(edges)
-        down, up = health.counts(shape, groups), health.counts(shape, groups, up=True)
+    with mock.patch.object(reachability, "BLOCK", block):
+        shape = reachability.condense(edges)
+        down, up = reachability.counts(shape, groups), reachability.counts(shape, groups, up=True)
     for node in range(len(edges)):
         assert down[node] == sum(any(node in reached[each] for each in group) for group in groups)
         assert up[node] == sum(bool(reached[node] & group) for group in groups)
@@ -88,8 +88,8 @@ def test_counts_are_those_of_plain_reachability(edges: Edges, data: st.DataObjec
 def test_selected_counts_each_test_once_for_a_change(edges: Edges, data: st.DataObject, block: int) -> None:
     tests = data.draw(some_nodes(edges))
     changes = data.draw(st.lists(some_nodes(edges), max_size=5))
-    with mock.patch.object(health, "BLOCK", block):
-        assert health.selected(edges, sorted(tests), changes) == count_selected(edges, tests, changes)
+    with mock.patch.object(reachability, "BLOCK", block):
+        assert reachability.selected(edges, sorted(tests), changes) == count_selected(edges, tests, changes)
 
 
 @given(graphs(), st.data(), st.integers(1, 4), st.integers(0, 4))
@@ -104,13 +104,13 @@ def test_cost_is_what_removing_each_edge_spares(edges: Edges, data: st.DataObjec
         without = [own - set(gone) if each == node else own for each, own in enumerate(edges)]
         spares.append(before - count_selected(without, tests, changes))
 
-    found = health.cost(edges, cuts, sorted(tests), changes, top)
+    found = edge_cost.cost(edges, cuts, sorted(tests), changes, top)
     assert found.total == before
     assert found.limit == 0
     assert [spared for spared, _ in found.ranked] == sorted((each for each in spares if each), reverse=True)[:top]
     assert all(spares[cut] == spared for spared, cut in found.ranked)
 
-    few = health.cost(edges, cuts, sorted(tests), changes, top, most)
+    few = edge_cost.cost(edges, cuts, sorted(tests), changes, top, most)
     assert few.tried <= most
     assert all(spares[cut] == spared for spared, cut in few.ranked)
     least = few.ranked[-1][0] if len(few.ranked) == top else 0
@@ -133,7 +133,7 @@ def imports(draw: st.DrawFn) -> list[dict[int, str]]:
 
 @given(imports())
 def test_cycles_are_the_strongly_connected_components(edges: list[dict[int, str]]) -> None:
-    found = health.cycles(edges)
+    found = cycles.find_cycles(edges)
     eager = oracle([{two for two, kind in own.items() if kind == IMPORT} for own in edges])
     both = oracle([set(own) for own in edges])
     at_import = [sorted(each) for each in networkx.strongly_connected_components(eager) if len(each) > 1]
@@ -164,14 +164,14 @@ def test_cycles_are_the_strongly_connected_components(edges: list[dict[int, str]
 
 @pytest.mark.parametrize("size", [2, 5, 9])
 def test_a_ring_needs_one_break(size: int) -> None:
-    (cycle,) = health.cycles([{(node + 1) % size: IMPORT} for node in range(size)])
+    (cycle,) = cycles.find_cycles([{(node + 1) % size: IMPORT} for node in range(size)])
     assert len(cycle.breaks) == 1
     assert cycle.chain == [*range(size), 0]
 
 
 def test_a_star_of_two_way_imports_breaks_at_each_ray() -> None:
     rays = range(1, 6)
-    (cycle,) = health.cycles([dict.fromkeys(rays, IMPORT), *({0: IMPORT} for _ in rays)])
+    (cycle,) = cycles.find_cycles([dict.fromkeys(rays, IMPORT), *({0: IMPORT} for _ in rays)])
     assert len(cycle.breaks) == len(rays)
 
 
@@ -185,7 +185,7 @@ def test_breaks_are_nearly_always_the_fewest() -> None:
             one, two = random.sample(range(6), 2)
             edges[one].add(two)
         inner = dict(enumerate(edges))
-        found += len(health.feedback(inner))
+        found += len(cycles.feedback(inner))
         pairs = list(oracle(edges).edges)
         choices = (choice for size in range(len(pairs)) for choice in itertools.combinations(pairs, size))
         fewest += len(next(choice for choice in choices if _breaks(edges, choice)))
@@ -234,14 +234,14 @@ def test_where_an_import_is_used(code: str, want: dict[str, set[str]]) -> None:
         ("from . import X, Y", ".X"),
         ("from .a import (\n    Y,\n    X,\n)", ".a.X"),
     ):
-        found = health.uses(f"{statement}\n{code}\n".encode(), {(1, name)})
+        found = import_advice.uses(f"{statement}\n{code}\n".encode(), {(1, name)})
         assert found is not None
         assert {field: names for field, names in found._asdict().items() if names} == want
 
 
 @pytest.mark.parametrize("code", [b"from a import *\n", b"def f(:\n", b"import b\n", b"\0"])
 def test_uses_that_cannot_be_told(code: bytes) -> None:
-    assert health.uses(code, {(1, "a.*"), (1, "a.X")}) is None
+    assert import_advice.uses(code, {(1, "a.*"), (1, "a.X")}) is None
 
 
 # -- reading a repository ------------------------------------------------------------------------------------
@@ -250,7 +250,7 @@ def test_uses_that_cannot_be_told(code: bytes) -> None:
 def read(repository: Repository, imports_only: bool = False) -> CodeGraph:
     space = workspace.find(str(repository.root))
     opened = open_change(space, load(space.root), repository.git("rev-parse", "HEAD").strip())
-    return health.read(opened, imports_only)
+    return code_graph.read(opened, imports_only)
 
 
 def edges_of(graph: CodeGraph) -> dict[str, set[str]]:
@@ -283,22 +283,22 @@ def test_references_bring_the_packages_that_nothing_else_in_the_file_needs(repos
     repository.commit(FILES)
     graph = read(repository)
     assert references_of(graph, "a/z.py") == {  # the package a is around the file itself
-        ("a/b/x.py",): (health.IMPORT, {"a/b/x.py"}),
-        ("a/b/y.py",): (health.IMPORT, {"a/b/y.py"}),
+        ("a/b/x.py",): (code_graph.IMPORT, {"a/b/x.py"}),
+        ("a/b/y.py",): (code_graph.IMPORT, {"a/b/y.py"}),
     }
     assert references_of(graph, "m.py") == {  # a and a.b are needed by more than one
-        ("a/b/x.py",): (health.IMPORT, {"a/b/x.py"}),
-        ("a/b/y.py",): (health.IMPORT, {"a/b/y.py"}),
-        ("a/z.py",): (health.IMPORT, {"a/z.py"}),
+        ("a/b/x.py",): (code_graph.IMPORT, {"a/b/x.py"}),
+        ("a/b/y.py",): (code_graph.IMPORT, {"a/b/y.py"}),
+        ("a/z.py",): (code_graph.IMPORT, {"a/z.py"}),
     }
     way = {"a/__init__.py", "a/b/__init__.py", "a/b/x.py"}
-    assert references_of(graph, "lazy.py") == {("a/b/x.py",): (health.LAZY, way)}
-    assert references_of(graph, "strings.py") == {("a/b/x.py",): (health.NAMED, way)}
+    assert references_of(graph, "lazy.py") == {("a/b/x.py",): (code_graph.LAZY, way)}
+    assert references_of(graph, "strings.py") == {("a/b/x.py",): (code_graph.NAMED, way)}
     assert references_of(graph, "a/b/y.py") == {}
     computed = references_of(graph, "computed.py")
-    assert {kind for kind, _ in computed.values()} == {health.NAMED}
+    assert {kind for kind, _ in computed.values()} == {code_graph.NAMED}
     assert way | {"a/b/y.py"} in [only for _, only in computed.values()]
-    assert references_of(graph, "test_m.py") == {("m.py",): (health.IMPORT, {"m.py"})}
+    assert references_of(graph, "test_m.py") == {("m.py",): (code_graph.IMPORT, {"m.py"})}
     assert edges_of(graph)["test_m.py"] == {"m.py", "conftest.py"}
     assert [graph.paths[node] for node in graph.tests] == ["test_m.py"]
 
@@ -322,7 +322,7 @@ def test_the_graph_is_that_of_the_work_tree_alone(repository: Repository) -> Non
     assert "a/z.py" not in edges
     assert edges["m.py"] == {"a/__init__.py", "a/b/__init__.py", "a/b/y.py", "new.py"}
     assert edges["new.py"] == {"lazy.py"}
-    assert references_of(graph, "m.py")["new.py",] == (health.IMPORT, {"new.py"})
+    assert references_of(graph, "m.py")["new.py",] == (code_graph.IMPORT, {"new.py"})
     repository.git("add", "--all")
     repository.commit()
     committed = read(repository)
@@ -346,10 +346,10 @@ def test_spots_are_where_the_reference_stands(repository: Repository) -> None:
     graph = read(repository)
     node = graph.paths.index("m.py")
     (reference,) = [each for each in graph.references[node] if graph.paths[each.modules[0]] == "a/b/x.py"]
-    assert reference.kind == health.IMPORT
+    assert reference.kind == code_graph.IMPORT
     found = graph.spots(node, reference)
-    assert found[0] == (7, "a.b.x.f", health.IMPORT)
-    assert (4, "a.b.x", health.LAZY) in found
+    assert found[0] == (7, "a.b.x.f", code_graph.IMPORT)
+    assert (4, "a.b.x", code_graph.LAZY) in found
 
 
 def test_recent_changes_are_those_of_the_first_parents(repository: Repository) -> None:
@@ -370,7 +370,7 @@ def test_recent_changes_are_those_of_the_first_parents(repository: Repository) -
     graph = read(repository)
 
     def changes(since: str | None, commits: int) -> list[set[str]]:
-        found = health.recent_changes(graph.names.opened.workspace, graph.paths, since, commits)
+        found = code_graph.recent_changes(graph.names.opened.workspace, graph.paths, since, commits)
         return [{graph.paths[node] for node in own} for own in found]
 
     assert changes(None, 100) == [{"lazy.py"}, {"a/b/x.py", "a/b/y.py"}, {"m.py"}]
