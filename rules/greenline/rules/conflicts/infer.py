@@ -25,9 +25,9 @@ class Value(NamedTuple):
     """What a name or an expression stands for.
 
     ``kind``: "module", "class", "function", "property", "instance" (of the class ``node``), "value" (it exists, no
-    more is known), "missing", "weak" (missing, unless a base class from elsewhere or a method sets it) or "unknown". ``path`` and
-    ``name``: where it is defined and its qualified name there (for "missing": where it should be). ``bound``: the
-    function's first parameter is given.
+    more is known), "missing", "weak" (missing, unless a base class from elsewhere or a method sets it) or "unknown".
+    ``path`` and ``name``: where it is defined and its qualified name there (for "missing": where it should be).
+    ``bound``: the function's first parameter is given.
     """
 
     kind: str
