@@ -7,6 +7,7 @@ other side gets a file that uses the old definition, or, as a near miss, another
 judge: the file is imported with the merged package, and calls are bound to the signatures that are there then. What
 fails must be told, what works must not; where every conflict has a fix, the fixed file must work. rope is independent
 of Greenline; refactorings that rope itself gets wrong (the package does not import any more) are left out.
+Answers are kept below build/ with the version of the detector: a run that was stopped goes on where it was.
 Goals: detection 99 %, no false alarm, all fixes mend.
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import ast
 import inspect
+import json
 import os
 import shutil
 import subprocess
@@ -31,6 +33,7 @@ from merge_history import clone
 
 from greenline.depgraph.config import Config
 from greenline.depgraph.workspace import Workspace, find
+from greenline.rules.conflicts.kept import code
 from greenline.rules.fixes.mend import mend
 
 PACKAGES = {"pallets/werkzeug": "src/werkzeug", "pallets/click": "src/click", "pallets/jinja": "src/jinja2"}
@@ -74,26 +77,39 @@ def measure(folder: Path, package: str, each: int) -> Counter[str]:
     base = trees.git(folder, "rev-parse", "HEAD").strip()
     project = Project(str(folder), ropefolder=None)
     workspace = find(str(folder))
-    count: Counter[str] = Counter()
+    total: Counter[str] = Counter()
     targets = list(targets_in(folder, package))
     Random(1).shuffle(targets)
-    for target in targets:
-        if count["refactorings"] >= each:
-            break
-        try:
-            ours = refactor(project, folder, package, target)
-        except Exception as error:
-            count[f"rope: {type(error).__name__}"] += 1
-            continue
-        whole = "".join(f"import {module_of(path)}\n" for path in sorted(ours)) if ours else "rope has changed nothing"
-        if not works(folder, package, ours, whole, target, call=False):
-            count["rope gets it wrong"] += 1
-            continue
-        count["refactorings"] += 1
-        for probe in (use_of(target), near_miss_of(target)):
-            if works(folder, package, {}, probe, target):
-                judge(workspace, folder, package, base, target, ours, probe, count)
+    kept = folder.parent / f"{folder.name}-refactorings.jsonl"
+    lines = kept.read_text().splitlines() if kept.exists() else []
+    known = {name: count for version, name, count in map(json.loads, lines) if version == code()}
+    with kept.open("a") as file:
+        for target in targets:
+            if total["refactorings"] >= each:
+                break
+            name = str(target)
+            if name not in known:
+                known[name] = ask(project, workspace, folder, package, base, target)
+                print(json.dumps([code(), name, known[name]]), file=file, flush=True)
+            total.update(known[name])
     project.close()
+    return total
+
+
+def ask(project: Any, workspace: Workspace, folder: Path, package: str, base: str, target: Target) -> Counter[str]:
+    """One refactoring, with a use of what it touches and a use of something else."""
+    count: Counter[str] = Counter()
+    try:
+        ours = refactor(project, folder, package, target)
+    except Exception as error:
+        return Counter([f"rope: {type(error).__name__}"])
+    whole = "".join(f"import {module_of(path)}\n" for path in sorted(ours)) if ours else "rope has changed nothing"
+    if not works(folder, package, ours, whole, target, call=False):
+        return Counter(["rope gets it wrong"])
+    count["refactorings"] += 1
+    for probe in (use_of(target), near_miss_of(target)):
+        if works(folder, package, {}, probe, target):
+            judge(workspace, folder, package, base, target, ours, probe, count)
     return count
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -19,6 +20,12 @@ _REPEATING = frozenset(("overload", "setter", "getter", "deleter", "register", "
 _ROUTES = frozenset(
     """route get post put delete patch head options websocket command group task add_url_rule add_route""".split()  # noqa: SIM905
 )
+_REGISTERING = re.compile(
+    rb"^[ \t]*(?!(?:return|assert|if|elif|for|while|with|del|raise|await|yield)\b)@?[^=#\n]*\b(?:\w*register\w*|%b)\("
+    % "|".join(sorted(_ROUTES)).encode(),
+    re.MULTILINE,
+)
+"""Lines of which one is in every file that registers something outside its functions."""
 _URLS = frozenset(("path", "re_path", "url"))
 
 
@@ -35,16 +42,19 @@ class Claim(NamedTuple):
 
 def collisions(merge: Merge) -> list[Found]:
     """What ours and theirs both claim, and the base does not."""
+    if merge.linear:
+        return []
     sides = []
+    both = merge.changed(merge.ours) & merge.changed(merge.theirs)
     for side in (merge.ours, merge.theirs):
         claims: dict[tuple[str, ...], Claim] = {}
         for path in sorted(merge.changed(side)):
-            if path.endswith(".py") and path in side.tree.files:
+            if not path.endswith(".py") or path not in side.tree.files:
+                continue
+            if path in both or _REGISTERING.search(side.tree.read(path) or b""):
                 before = {claim.key for claim in claims_of(merge.base, path)}
                 claims.update({one.key: one for one in claims_of(side, path) if one.key not in before})
         sides.append(claims)
-    if merge.linear:
-        return []
     ours, theirs = sides
     found: list[Found] = []
     for key in sorted(ours.keys() & theirs.keys()):

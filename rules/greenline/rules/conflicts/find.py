@@ -8,7 +8,7 @@ then looked up in the base, and what became of it names the breakage class and t
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
 from greenline.depgraph.config import Config
@@ -18,7 +18,7 @@ from greenline.rules.conflicts.collisions import collisions, same_basename
 from greenline.rules.conflicts.dotted import CONFIGURATION, in_configuration, resolve_dotted
 from greenline.rules.conflicts.import_cycles import import_cycles
 from greenline.rules.conflicts.infer import World
-from greenline.rules.conflicts.interface import changed_names, spells
+from greenline.rules.conflicts.interface import changed_names
 from greenline.rules.conflicts.keys import dead_keys
 from greenline.rules.conflicts.manifests import environment_problems
 from greenline.rules.conflicts.merge import Merge, open_merge
@@ -29,7 +29,7 @@ from greenline.rules.conflicts.registry import registry_problems
 from greenline.rules.conflicts.report import Conflict, Found, as_conflict, textual
 from greenline.rules.conflicts.requests import fixture_problems
 from greenline.rules.conflicts.results import fits
-from greenline.rules.conflicts.touched import touched, within
+from greenline.rules.conflicts.touched import touched, touched_words, within, words_of
 from greenline.rules.conflicts.uses import ALWAYS, Fact, Problem, read_uses
 
 CHECKS: tuple[Callable[[Merge], list[Found]], ...] = (
@@ -89,12 +89,26 @@ def suspects(merge: Merge) -> dict[str, frozenset[str]]:
     names = [changed_names(merge, side.tree) for side in (sides[:1] if merge.linear else sides)]
     for user, words in zip(sides, reversed(names), strict=False):
         paths = merge.merged.tree.files if merge.linear else merge.changed(user)
-        for path in paths if words else ():
+        for path in paths:
             if path in merge.merged.tree.files and _may_hold(path):
-                wanted = found.get(path, frozenset()) | words
-                if spells(merge.merged.tree.read(path) or b"", wanted):
+                spelled = _news(merge, path)
+                wanted = found.get(path, frozenset()) | words.in_file(path, spelled)
+                if not wanted.isdisjoint(spelled):
                     found[path] = wanted
     return found
+
+
+def _news(merge: Merge, path: str) -> Collection[str]:
+    """The words of what is news in a file of the merged state; all its words where that cannot be told."""
+    old, new = merge.base.tree, merge.merged.tree
+    if path in old.files and path.endswith(".py") and not merge.linear:
+
+        def find() -> tuple[str, ...]:
+            base, module = old.module(path), new.module(path)
+            return touched_words(base, module) if base and module else tuple(sorted(words_of(new.read(path) or b"")))
+
+        return new.blobs.facts("touched", (old.files[path], new.files[path]), find)
+    return words_of(new.read(path) or b"")
 
 
 def _may_hold(path: str) -> bool:

@@ -25,9 +25,9 @@ class Value(NamedTuple):
     """What a name or an expression stands for.
 
     ``kind``: "module", "class", "function", "property", "instance" (of the class ``node``), "value" (it exists, no
-    more is known), "missing", "weak" (missing, unless a base class from elsewhere has it) or "unknown". ``path`` and
-    ``name``: where it is defined and its qualified name there (for "missing": where it should be). ``bound``: the
-    function's first parameter is given.
+    more is known), "missing", "weak" (missing, unless a base class from elsewhere or a method sets it) or "unknown".
+    ``path`` and ``name``: where it is defined and its qualified name there (for "missing": where it should be).
+    ``bound``: the function's first parameter is given.
     """
 
     kind: str
@@ -163,7 +163,7 @@ class World:
         mine = Class(value.path, value.name, value.node, members(value.node))
         classes = [mine]
         outside: list[object] = []
-        is_open = depth > DEPTH or mine.members.open or not _is_plain(value.node)
+        is_open = depth > DEPTH or mine.members.open or mine.members.settable or not _is_plain(value.node)
         module = Scope(self, value.path)
         for base in value.node.bases:
             target = module.evaluate(base.value if isinstance(base, ast.Subscript) else base)

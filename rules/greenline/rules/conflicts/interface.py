@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from typing import NamedTuple
 
 from greenline.rules.conflicts.infer import is_generator
 from greenline.rules.conflicts.merge import Merge, differing
@@ -20,13 +21,37 @@ ROUNDS = 4
 """How often names that stand for changed ones are looked for: subclasses of subclasses, aliases of aliases."""
 
 
-def changed_names(merge: Merge, tree: Tree) -> frozenset[str]:
+class Changed(NamedTuple):
+    """``words``: of all that differs for users of a side; ``local``: names of other libraries that a module does not
+    import any more → the files that can have asked the module for them."""
+
+    words: frozenset[str]
+    local: dict[str, list[str]]
+
+    def in_file(self, path: str, spelled: Collection[str]) -> frozenset[str]:
+        """The words that matter to a file that spells these."""
+        folder = path.rpartition("/")[0]
+        near = {
+            word
+            for word, homes in self.local.items()
+            for home in homes
+            if home.rpartition("/")[0] == folder or _last_name(home) in spelled
+        }
+        return self.words | near
+
+
+def changed_names(merge: Merge, tree: Tree) -> Changed:
     """The last names of all that differs between the base and a side (or the merged state) for users of it."""
+    base = merge.base.tree
     words: set[str] = set()
-    for path in differing(merge.base.tree, tree):
-        for name in _differing(merge.base.tree, tree, path) if path.endswith(".py") else ():
+    local: dict[str, list[str]] = {}
+    for path in sorted(differing(base, tree)):
+        for name in _differing(base, tree, path) if path.endswith(".py") else ():
+            name, _, module = name.partition(" ")
             if name == MODULE:
-                words |= {each.name.rpartition(".")[2] for each in merge.base.tree.layout.names(path)}
+                words |= {each.name.rpartition(".")[2] for each in base.layout.names(path)}
+            elif module and not base.find(module, path) and not base.is_package(module, path):
+                local.setdefault(name, []).append(path)
             else:
                 words.update(_words(name))
     for _ in range(ROUNDS):
@@ -34,7 +59,11 @@ def changed_names(merge: Merge, tree: Tree) -> frozenset[str]:
         if not found:
             break
         words |= found
-    return frozenset(words)
+    return Changed(frozenset(words), local)
+
+
+def _last_name(path: str) -> str:
+    return path.removesuffix("/__init__.py").removesuffix(".py").rpartition("/")[2]
 
 
 MODULE = "*"
@@ -42,15 +71,28 @@ MODULE = "*"
 
 
 def _differing(before: Tree, after: Tree, path: str) -> tuple[str, ...]:
-    """The qualified names that differ in a module for its users; kept by the two contents."""
+    """The qualified names that differ in a module for its users, those of imports followed by a blank and the module;
+    kept by the two contents."""
 
     def find() -> tuple[str, ...]:
         old, new = before.module(path), after.module(path)
         whole = [MODULE] if old is None or new is None else []
-        return (*whole, *sorted(set(_differing_names(_interface(old), _interface(new)))))
+        interfaces = _interface(old), _interface(new)
+        hides = old is not None and bool(old.stars)  # a new name can take the place of one from there
+        names = [
+            _with_origin(name, interfaces[0].get(name, _NOTHING)[1])
+            for name in _differing_names(*interfaces)
+            if name in interfaces[0] or "." in name or hides
+        ]
+        return (*whole, *sorted(names))
 
     oids = (before.files.get(path, ""), after.files.get(path, ""))
     return before.blobs.facts("differing", oids, find)
+
+
+def _with_origin(name: str, bound: list[Binding]) -> str:
+    origins = {one.module for one in bound if one.kind in ("import", "module")}
+    return f"{name} {origins.pop()}" if len(origins) == 1 and len(bound) == 1 else name
 
 
 def _words(name: str) -> list[str]:
@@ -136,8 +178,3 @@ def stand_ins_of(data: bytes) -> tuple[str, ...]:
         " ".join((derived or new or alias, *re.findall(r"\w+", bases or old or target)))
         for derived, bases, old, new, alias, target in found
     )
-
-
-def spells(data: bytes, words: frozenset[str]) -> bool:
-    """Whether a file has one of these words."""
-    return not words.isdisjoint(re.findall(r"\w+", data.decode("utf-8", "replace")))

@@ -225,12 +225,13 @@ class Members(NamedTuple):
 
     ``names``: bound in the body; ``on_self``: attributes that methods set on their first parameter, with the method
     and the plain assignment where it is one, and slots;
-    ``open``: it may have more.
+    ``open``: it answers for any name; ``settable``: methods set attributes of computed names.
     """
 
     names: dict[str, list[Binding]]
     on_self: dict[str, list[tuple[Function, ast.stmt]]]
     open: bool
+    settable: bool
 
 
 _ANY_ATTRIBUTE = frozenset(("__getattr__", "__getattribute__"))
@@ -247,11 +248,11 @@ def members(node: ast.ClassDef) -> Members:
 def _members(node: ast.ClassDef) -> Members:
     names: dict[str, list[Binding]] = {}
     on_self: dict[str, list[tuple[Function, ast.stmt]]] = {}
-    is_open = False
+    settable = False
     for name, binding in bindings(node.body):
         names.setdefault(name, []).append(binding)
         if binding.kind == "function" and isinstance(binding.node, Function):
-            is_open |= _add_on_self(on_self, binding.node)
+            settable |= _add_on_self(on_self, binding.node)
     for part in node.body:  # annotations alone declare what an instance has
         if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name) and part.value is None:
             names.setdefault(part.target.id, []).append(Binding("value", part))
@@ -259,7 +260,7 @@ def _members(node: ast.ClassDef) -> Members:
             for one in ast.walk(part.value):
                 if isinstance(one, ast.Constant) and isinstance(one.value, str):
                     on_self.setdefault(one.value, [])
-    return Members(names, on_self, is_open or not _ANY_ATTRIBUTE.isdisjoint(names))
+    return Members(names, on_self, not _ANY_ATTRIBUTE.isdisjoint(names), settable)
 
 
 def _add_on_self(on_self: dict[str, list[tuple[Function, ast.stmt]]], function: Function) -> bool:

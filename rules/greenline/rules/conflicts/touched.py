@@ -28,15 +28,31 @@ def touched(base: Module | None, module: Module, lines: Sequence[int]) -> list[i
     have, or that spell a name that one of these, or one that is gone, binds: it may mean something else now."""
     if base is None:
         return list(lines)
+    found: set[int] = set()
+    for one in _touched(base, module)[0]:
+        found.update(lines[bisect_left(lines, one.first) : bisect_right(lines, one.last)])
+    return sorted(found)
+
+
+def touched_words(base: Module, module: Module) -> tuple[str, ...]:
+    """The words that these statements spell, and the names that changed ones bind, sorted."""
+    statements, names = _touched(base, module)
+    words = names.union(*(_WORD.findall(text) for one in statements for text in one.key))
+    return tuple(sorted(word.decode("utf-8", "replace") for word in words))
+
+
+def words_of(data: bytes) -> set[str]:
+    """The words that a file spells."""
+    return {word.decode("utf-8", "replace") for word in set(_WORD.findall(data))}
+
+
+def _touched(base: Module, module: Module) -> tuple[list[Statement], set[bytes]]:
     old, new = list(_statements(base)), list(_statements(module))
     both = {one.key for one in old} & {one.key for one in new}
     changed = [one.node for one in (*old, *new) if one.key not in both]
     names = {name.encode() for name, _ in bindings(changed)}
-    found: set[int] = set()
-    for one in new:
-        if one.key not in both or not names.isdisjoint(_WORD.findall(one.key[-1])):
-            found.update(lines[bisect_left(lines, one.first) : bisect_right(lines, one.last)])
-    return sorted(found)
+    found = [one for one in new if one.key not in both or not names.isdisjoint(_WORD.findall(one.key[-1]))]
+    return found, names
 
 
 def _statements(module: Module) -> Iterator[Statement]:
