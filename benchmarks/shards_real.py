@@ -138,6 +138,8 @@ def prepare(name: str) -> Place:
     tree, work = home / "tree", home / "work"
     if not tree.exists():
         trees.source_distribution(suite.library, tree)
+    if "tool.pytest" not in (tree / "pyproject.toml").read_text("utf-8"):
+        (tree / "pytest.ini").write_text("[pytest]\n", "utf-8")  # else pytest takes the settings of the folders above
     python = trees.programs(f"shards-{name}", [suite.library, *suite.needs, str(PLUGIN)]) / "python"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
