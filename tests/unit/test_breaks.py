@@ -79,6 +79,17 @@ def test_an_import_cycle_of_two_commits(repository: Repository) -> None:
     assert {told.ours.path, told.theirs.path} == {"app/order.py", "app/price.py"}
 
 
+def test_a_lock_file_that_does_not_hold_what_is_wanted(repository: Repository) -> None:
+    project = '[project]\nname = "x"\nversion = "1"\ndependencies = ["alpha{}"]\n'
+    lock = 'version = 1\n\n[[package]]\nname = "alpha"\nversion = "{}"\nsource = {{ registry = "index" }}\n'
+    good = repository.commit({**FILES, "pyproject.toml": project.format(""), "uv.lock": lock.format("1.0")})
+    repository.commit({"pyproject.toml": project.format("<2")})
+    assert breaks(repository, good) == []
+    repository.commit({"uv.lock": lock.format("2.0")})
+    (told,) = breaks(repository, good)
+    assert (told.number, told.finding.message) == (21, "pyproject.toml wants alpha<2; uv.lock holds alpha 2.0")
+
+
 def test_findings_come_in_the_order_of_their_places(repository: Repository) -> None:
     good = repository.commit(FILES)
     repository.commit({"app/price.py": "def unlike(a, b, c):\n    return [a, b, c]\n", "tests/test_price.py": ""})

@@ -31,7 +31,7 @@ CLASS = "class C(B):\n    x = 1\n    def m(self): return 1\n"
         ("def f(): pass", "async def f(): pass", [("signature", "f")]),
         ("@cache\ndef f(): pass", "def f(): pass", [("signature", "f")]),
         ("@app.route('/')\ndef f(): pass", "@app.route('/x')\ndef f(): pass", [("effect", "f")]),
-        ("@jit\ndef f(): return 1", "@jit\ndef f(): return 2", [("body", "f"), ("signature", "f")]),
+        ("@jit\ndef f(): return 1", "@jit\ndef f(): return 2", [("body", "f"), ("body under a decorator", "f")]),
         ("def f(): 'a'", "def f(): 'b'", [("docstring", "f")]),
         ("'a'", "'b'", [("docstring", "")]),
         ("def f(): pass\ndef g(): pass", "def g(): pass", [("removed", "f")]),

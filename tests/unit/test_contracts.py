@@ -188,7 +188,9 @@ def graphs(draw: st.DrawFn) -> Imports:
         if one != two:
             edges[one][two] = START
     nothing: Any = None
-    return Imports([name.replace(".", "/") + ".py" for name in NAMES], [(name,) for name in NAMES], edges, nothing, [])
+    return Imports(
+        [name.replace(".", "/") + ".py" for name in NAMES], [(name,) for name in NAMES], edges, nothing, [], []
+    )
 
 
 def digraph(imports: Imports) -> networkx.DiGraph:

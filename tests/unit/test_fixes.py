@@ -7,6 +7,9 @@ import pytest
 from greenline.rules.fixes.apply import apply, apply_all
 from greenline.rules.fixes.fix import Fix, Refused
 
+LAZY = "from __future__ import annotations\n\n"
+FOR_TYPES, FOR_TYPES_3 = (Fix("type-checking", 14, "app/x.py", line, 14, "Old", "") for line in (1, 3))
+
 
 def fixed(fix: Fix, source: str) -> str:
     (data,) = apply(fix, {fix.path: source.encode()}).values()
@@ -96,6 +99,23 @@ def test_the_second_of_two_equal_methods_goes() -> None:
     assert fixed(Fix("duplicate", 12, "app/x.py", 7, 0, "C.f", ""), source) == after
 
 
+def test_an_import_for_annotations_only() -> None:
+    source = LAZY + "import os\n\nfrom a.b import Old\n\nX = os.sep  # one\n\n\ndef f(x: Old) -> None:\n    pass\n"
+    after = (
+        LAZY + "import os\nfrom typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    from a.b import Old\n\n"
+        "X = os.sep  # one\n\n\ndef f(x: Old) -> None:\n    pass\n"
+    )
+    assert fixed(Fix("type-checking", 14, "app/x.py", 5, 16, "Old", ""), source) == after
+
+
+def test_an_import_joins_the_others_for_annotations() -> None:
+    head = LAZY + "from typing import TYPE_CHECKING\n"
+    rest = "\nif TYPE_CHECKING:\n    from a import B  # one\n{}\n\ndef f(x: Old | B) -> None:\n    pass\n"
+    source = head + "from .b import Old\n" + rest.format("")
+    after = head + rest.format("    from .b import Old\n")
+    assert fixed(Fix("type-checking", 14, "app/x.py", 4, 15, "Old", ""), source) == after
+
+
 def test_await_gets_brackets_where_it_needs_them() -> None:
     source = "async def f():\n    return g().x\n"
     assert fixed(Fix("await", 7, "app/x.py", 2, 11, "g", ""), source) == "async def f():\n    return (await g()).x\n"
@@ -104,6 +124,12 @@ def test_await_gets_brackets_where_it_needs_them() -> None:
 @pytest.mark.parametrize(
     ("fix", "source", "reason"),
     [
+        (FOR_TYPES, "from a import Old\n\n\ndef f(x: Old): ...\n", "the file's annotations are evaluated"),
+        (FOR_TYPES_3, LAZY + "from a import Old\n\nX = Old()\n", "it is used as the program runs"),
+        (FOR_TYPES_3, LAZY + "from a import Old\n\n\nclass C:\n    x: Old\n", "it is used as the program runs"),
+        (FOR_TYPES_3, LAZY + "from a import Old\n\n\n@app.get\ndef f(x: Old): ...\n", "it is used as the program runs"),
+        (FOR_TYPES_3, LAZY + "from a import Old, B\n", "the import does not stand alone"),
+        (FOR_TYPES_3, LAZY + "from a import Old  # why\n", "a comment belongs to it"),
         (Fix("add-argument", 4, "app/x.py", 1, 4, "f", "new=2"), "X = f(**all)\n", "the call may pass new= already"),
         (Fix("add-argument", 4, "app/x.py", 1, 4, "f", "new=2"), "X = f(new=1)\n", "the call may pass new= already"),
         (

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -96,3 +97,37 @@ def test_taking_over_from_another_state_changes_nothing(repository: Repository, 
         alone = read_imports(opened(repository, base, base))
         assert edges(read_imports(change, at_base=True)) == edges(alone)
         assert edges(read_imports(change, like=alone)) == edges(now)
+
+
+def forget(opened: Opened) -> None:
+    for path in Path(opened.workspace.cache).glob("imports-*"):
+        path.unlink()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_was_kept_of_a_state_changes_nothing(repository: Repository, seed: int) -> None:
+    random = Random(seed)
+    commits = [repository.commit(FIXED)]
+    for _ in range(3):
+        repository.git("rm", "-rqf", "--ignore-unmatch", ".")
+        commits.append(repository.commit({**some_tree(random), **(FIXED if seed % 2 else {})}))
+    pairs = [(base, head) for base in commits for head in (*commits, None)]
+    random.shuffle(pairs)
+    for base, head in pairs[:6]:  # each is read after what the ones before it kept
+        change = opened(repository, base, head)
+        kept = [edges(read_imports(change, at_base)) for at_base in (True, False)]
+        forget(change)
+        first = edges(read_imports(change))
+        forget(change)
+        assert kept == [edges(read_imports(change, at_base=True)), first]
+
+
+FIXED = {f"{folder}/__init__.py": "" for folder in ("app", "app/sub", "lib")}
+
+
+def test_a_kept_state_that_cannot_be_read_is_none(repository: Repository) -> None:
+    repository.commit({"a.py": "import b\n", "b.py": ""})
+    expected = edges(read_imports(opened(repository)))
+    (path,) = Path(opened(repository).workspace.cache).glob("imports-*")
+    path.write_bytes(path.read_bytes()[:-9])
+    assert edges(read_imports(opened(repository))) == expected == {("a", "b"): START}

@@ -25,6 +25,7 @@ from greenline.depgraph.blocks import (
 )
 
 BODY = "body"
+COMPILED = "body under a decorator"
 DEFAULT = "default"
 SIGNATURE = "signature"
 REMOVED = "removed"
@@ -201,7 +202,7 @@ def function_kinds(name: str, old: Function, new: Function, in_class: bool) -> I
     if not same(_code(old), _code(new)):
         yield Change(BODY, name, new)
         if not all(map(is_plain_decorator, new.decorator_list)):  # compiled, or traced once: a value like any other
-            yield Change(SIGNATURE, name, new)
+            yield Change(COMPILED, name, new)
 
 
 def _class(name: str, old: ast.ClassDef, new: ast.ClassDef) -> Iterator[Change]:

@@ -6,10 +6,11 @@ This is the graph that rules judge: without what strings name, and without the p
 
 from __future__ import annotations
 
+import marshal
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from greenline.depgraph import scan
+from greenline.depgraph import cachefile, scan
 from greenline.depgraph.factstore import FactStore, Job, scan_version
 from greenline.depgraph.index import Opened
 from greenline.depgraph.layout import Layout, is_module
@@ -29,7 +30,7 @@ class Imports(NamedTuple):
 
     ``paths``: "" for a name from outside; ``names``: those of a module, the usual one first; ``edges``: node → the
     nodes that it imports, each with the earliest of START, LAZY and TYPES; ``meaning``: what names mean; ``facts``:
-    what the scanner said of each module.
+    what the scanner said of each module; ``oids``: their blobs, "" where git does not have the file as it is.
     """
 
     paths: list[str]
@@ -37,6 +38,10 @@ class Imports(NamedTuple):
     edges: list[dict[int, int]]
     meaning: Meaning
     facts: list[Facts]
+    oids: list[str]
+
+    def known(self) -> Known:
+        return Known(self.paths, self.names, self.edges, self.oids, sorted(self.meaning.layout.roots))
 
     def lines(self, importer: int, imported: int) -> list[int]:
         """The lines of a module whose statements import another, sorted, those that run first before others."""
@@ -46,6 +51,16 @@ class Imports(NamedTuple):
             if kind in _WHEN and imported in self.meaning.of(path, name):
                 found.append((_WHEN[kind], line))
         return [line for _, line in sorted(found)]
+
+
+class Known(NamedTuple):
+    """What another state can take over of the imports of one, as there; ``roots``: the source roots. Plain values."""
+
+    paths: list[str]
+    names: list[tuple[str, ...]]
+    edges: list[dict[int, int]]
+    oids: list[str]
+    roots: list[str]
 
 
 class Meaning:
@@ -118,32 +133,59 @@ class _Present:
 
 
 def read_imports(opened: Opened, at_base: bool = False, like: Imports | None = None) -> Imports:
-    """The imports of the head of a change, or of its base. ``like``: another state, to take over what is the same."""
+    """The imports of the head of a change, or of its base. ``like``: another state, to take over what is the same;
+    without one, that which was kept for this snapshot."""
     graph = opened.graph
     changed = {state.path: state for state in opened.changes}
     absent = {path for path, state in changed.items() if (state.base if at_base else state.head) == ABSENT}
     paths = [path for path in map(graph.path, graph.nodes()) if path not in absent and is_module(path)]
     paths.sort()
     meaning = Meaning(opened, paths, {path: state.base for path, state in changed.items()}, at_base)
-    facts = facts_of(opened, paths, at_base)
-    same = _same(opened, paths, facts, like) if like else {}
+    blobs = _blobs(opened, at_base)
+    facts, oids = _facts(opened, paths, blobs), [blobs.get(path, "") for path in paths]
+    known = like.known() if like else _kept(opened)
+    same = _same(opened, paths, facts, oids, known) if known else {}
     edges, names = [], []
     for path, each in zip(paths, facts, strict=True):
-        known = same.get(path)
-        edges.append(_edges(meaning, path, each) if known is None else known[0])
-        names.append(_names(graph.layout, path) if known is None else known[1])
-    if like and same:
+        as_there = same.get(path)
+        edges.append(_edges(meaning, path, each) if as_there is None else as_there[0])
+        names.append(_names(graph.layout, path) if as_there is None else as_there[1])
+    if known and same:
         number = {path: node for node, path in enumerate(paths)}
-        to = [number.get(path, -1) for path in like.paths]
-        for node in range(len(like.facts), len(like.paths)):
-            to[node] = meaning.outside_node(like.names[node][0])
+        to = [number.get(path, -1) for path in known.paths]
+        for node in range(len(known.oids), len(known.paths)):
+            to[node] = meaning.outside_node(known.names[node][0])
         edges = [
             {to[node]: when for node, when in own.items()} if path in same else own
             for path, own in zip(paths, edges, strict=True)
         ]
     outside = meaning.outside()
     names += [(name,) for name in outside]
-    return Imports(paths + [""] * len(outside), names, edges + [{} for _ in outside], meaning, facts)
+    found = Imports(paths + [""] * len(outside), names, edges + [{} for _ in outside], meaning, facts, oids)
+    if known is None:
+        _keep(opened, found.known())
+    return found
+
+
+def _kept_file(opened: Opened) -> str:
+    meta = opened.graph.snapshot.meta
+    return cachefile.name(opened.workspace.cache, "imports", f"{meta.anchor}-{meta.config}")
+
+
+def _kept(opened: Opened) -> Known | None:
+    """What was kept of a state that was laid over the same snapshot."""
+    file = cachefile.read(_kept_file(opened))
+    try:
+        return None if file is None else Known(*file.load("imports"))  # type: ignore[misc]
+    except (cachefile.Corrupted, ValueError, EOFError, TypeError):
+        cachefile.remove(_kept_file(opened))
+        return None
+
+
+def _keep(opened: Opened, known: Known) -> None:
+    plain: Any = tuple(known)  # marshal takes no named tuples
+    if cachefile.write(_kept_file(opened), {"imports": marshal.dumps(plain)}):
+        cachefile.prune(opened.workspace.cache, "imports", keep=4)
 
 
 def _edges(meaning: Meaning, path: str, facts: Facts) -> dict[int, int]:
@@ -157,16 +199,16 @@ def _edges(meaning: Meaning, path: str, facts: Facts) -> dict[int, int]:
 
 
 def _same(
-    opened: Opened, paths: Sequence[str], facts: Sequence[Facts], like: Imports
+    opened: Opened, paths: Sequence[str], facts: Sequence[Facts], oids: Sequence[str], known: Known
 ) -> dict[str, tuple[dict[int, int], tuple[str, ...]]]:
     """The modules that import the same as in another state, with their edges and names there.
 
-    They have the same statements, and none that names a module that only one of the states has. Another package
+    They have the same content, and no statement that names a module that only one of the states has. Another package
     changes the names of all that is in it: then nothing is taken over.
     """
     graph = opened.graph
-    other = set(paths).symmetric_difference(path for path in like.paths if path)
-    if any(path.endswith("__init__.py") for path in other) or graph.layout.roots != like.meaning.layout.roots:
+    other = set(paths).symmetric_difference(path for path in known.paths if path)
+    if any(path.endswith("__init__.py") for path in other) or sorted(graph.layout.roots) != known.roots:
         return {}
     names = {name.name for path in other for name in graph.names(path)}
     differ = {graph.path(node) for name in names for node in graph.mentioning(name)}
@@ -174,11 +216,11 @@ def _same(
     differ |= {
         path for path, each in zip(paths, facts, strict=True) if any(word in each.type_checking for word in last)
     }
-    known = {path: node for node, path in enumerate(like.paths)}
+    there = {path: node for node, path in enumerate(known.paths)}
     return {
-        path: (like.edges[known[path]], like.names[known[path]])
-        for path, each in zip(paths, facts, strict=True)
-        if path in known and path not in differ and each == like.facts[known[path]]
+        path: (known.edges[there[path]], known.names[there[path]])
+        for path, oid in zip(paths, oids, strict=True)
+        if path in there and path not in differ and oid and oid == known.oids[there[path]]
     }
 
 
@@ -191,15 +233,23 @@ def _names(layout: Layout, path: str) -> tuple[str, ...]:
 
 def facts_of(opened: Opened, paths: Iterable[str], at_base: bool = False) -> list[Facts]:
     """What the scanner says of each file: kept facts where it is as at the base, else those of the file itself."""
-    workspace = opened.workspace
-    changed = {state.path: state for state in opened.changes}
-    entries = {each.path: each for each in workspace.entries(opened.base) if each.mode not in (SYMLINK, SUBMODULE)}
-    wanted = list(paths)
-    jobs = {
-        path: Job(entries[path].oid, path) for path in wanted if path in entries and (at_base or path not in changed)
+    return _facts(opened, list(paths), _blobs(opened, at_base))
+
+
+def _blobs(opened: Opened, at_base: bool) -> dict[str, str]:
+    """Path → object id of the files that are as at the base of a change."""
+    changed = set() if at_base else {state.path for state in opened.changes}
+    entries = opened.workspace.entries(opened.base)
+    return {
+        each.path: each.oid for each in entries if each.mode not in (SYMLINK, SUBMODULE) and each.path not in changed
     }
+
+
+def _facts(opened: Opened, paths: Sequence[str], blobs: Mapping[str, str]) -> list[Facts]:
+    workspace = opened.workspace
+    jobs = {path: Job(blobs[path], path) for path in paths if path in blobs}
     store = FactStore(workspace.cache)
     store.load_packs()
     known = store.facts(list(jobs.values()), lambda share: workspace.read_blobs([job.oid for job in share]))
     facts = dict(zip(jobs, known, strict=True))
-    return [facts[path] if path in facts else scan_version(opened.read_head(path), path) for path in wanted]
+    return [facts[path] if path in facts else scan_version(opened.read_head(path), path) for path in paths]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import threading
 
 # The real functions: probes.py replaces them in `os` while it watches.
-_realpath, _exists = os.path.realpath, os.path.exists
+_realpath, _exists, _lstat = os.path.realpath, os.path.exists, os.lstat
 _NOT_OURS = frozenset((".git", ".greenline", "site-packages", "dist-packages", "__pycache__", ".pytest_cache"))
 
 
@@ -31,7 +32,8 @@ class Inside:
         prefixes = {_realpath(prefix) for prefix in (sys.prefix, sys.base_prefix, sys.exec_prefix)}
         self._environments = tuple(each + os.sep for each in prefixes if each.startswith(self._below))
         self._folders: dict[str, str] = {}
-        self._known: dict[str, str | None] = {}
+        self.known: dict[str, str | None] = {}
+        """Normal, absolute path → what ``relative`` gives."""
         self._resolving: set[int] = set()  # threads
 
     def relative(self, path: str) -> str | None:
@@ -39,18 +41,18 @@ class Inside:
 
         Links are resolved as they were when the path was first met; a missing file has the path it would have.
         """
-        found = self._known.get(path, "?")
+        found = self.known.get(path, "?")
         if found != "?":
             return found
         path = os.path.normpath(os.path.join(os.getcwd(), path))
-        if path not in self._known:
+        if path not in self.known:
             thread = threading.get_ident()
             self._resolving.add(thread)
             try:
-                self._known[path] = self._find(path)
+                self.known[path] = self._find(path)
             finally:
                 self._resolving.discard(thread)
-        return self._known[path]
+        return self.known[path]
 
     @property
     def is_resolving(self) -> bool:
@@ -59,11 +61,9 @@ class Inside:
 
     def _find(self, path: str) -> str | None:
         folder, name = os.path.split(path)
-        if folder not in self._folders:
-            self._folders[folder] = _realpath(folder)
-        real = os.path.join(self._folders[folder], name)
+        real = os.path.join(self._folder(folder), name)
         if real.startswith(self._below):
-            real = _realpath(real)  # the file itself may be a link
+            real = _resolved(real)  # the file itself may be a link
         elif real != self.root:
             return None
         if real == self.root:
@@ -72,3 +72,19 @@ class Inside:
             return None
         parts = real[len(self._below) :].split(os.sep)
         return None if _NOT_OURS.intersection(parts) else "/".join(parts)
+
+    def _folder(self, folder: str) -> str:
+        """A folder without links. Each test may have a new one, deep down: those above it were asked for already."""
+        if folder not in self._folders:
+            above, name = os.path.split(folder)
+            self._folders[folder] = _resolved(os.path.join(self._folder(above), name)) if name else folder
+        return self._folders[folder]
+
+
+def _resolved(path: str) -> str:
+    """A path whose folders have no links, without one at its end."""
+    try:
+        is_link = os.name == "nt" or stat.S_ISLNK(_lstat(path).st_mode)
+    except OSError:
+        return path
+    return _realpath(path) if is_link else path

@@ -9,7 +9,6 @@ initializing: a property tells us. A module that is not there is looked for on `
 from __future__ import annotations
 
 import builtins
-import contextlib
 import importlib.util
 import io
 import linecache
@@ -115,8 +114,10 @@ class _Watched:
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         __tracebackhide__ = True
-        with contextlib.suppress(Exception):  # wrong arguments: the function says so
+        try:  # noqa: SIM105 a `with` costs more than all the rest
             self._tell(*args, **options)
+        except Exception:  # wrong arguments: the function says so
+            pass
         return self._function(*args, **options)
 
     def __reduce__(self) -> str:
@@ -156,7 +157,11 @@ def _flags_read(flags: Any) -> bool:
 
 
 def _asked(recorder: Recorder, kind: str) -> Callable[..., None]:
+    known = recorder.inside.known
+
     def tell(path: Any = ".", *_: Any, **options: Any) -> None:
+        if type(path) is str and known.get(path, path) is None:  # met before, and not ours
+            return
         if recorder.failure or isinstance(path, int) or options.get("dir_fd") is not None:
             return
         recorder.note_path(kind, os.fsdecode(path))

@@ -27,7 +27,8 @@ SESSION, BETWEEN = "hook:session", "hook:between"
 _open, _write = io.open, os.write  # the real ones: probes.py replaces the first
 _OPTIMIZED = 1  # a code flag that functions have, class and module bodies do not
 # Packages through which others ask for paths and variables.
-_MESSENGERS = ("os", "posixpath", "ntpath", "genericpath", "pathlib", "collections", "pytest_greenline")
+_MESSENGERS = frozenset(("os", "posixpath", "ntpath", "genericpath", "pathlib", "collections", "pytest_greenline"))
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 _LISTS = ("modules", "opened", "listed", "queried", "env", "children", "units")
 
 
@@ -85,6 +86,7 @@ class Recorder:
         self._paths: dict[str, str] = {}  # file names of code objects of ours
         self._files: set[str] = set()
         self._ids: dict[tuple[str, str], int] = {}
+        self._hits: set[str] = set()  # names of modules of ours
         self._core = core(self._ran, self._seen)
         self.session = Owner(child_of) if child_of else self.unit(SESSION)
         self._stack = [_Running(self.session)]
@@ -108,7 +110,7 @@ class Recorder:
         self._core.stop()
         if not self.failure and not self.child:
             for _, unit in sorted(self.units.items()):
-                unit.modules = {each for each in unit.modules if each not in sys.modules or self.module_path(each)}
+                unit.modules = self._ours_or_missing(unit.modules)
                 early = {"early": True} if unit.early else {}
                 self._line({"kind": "unit", "id": unit.id, **early, **unit.lists()})
             self._line({"kind": "end"})
@@ -130,7 +132,7 @@ class Recorder:
         self._line({**first, "variant": self._variant})
 
     def _line(self, fields: dict[str, Any]) -> None:
-        self._file.write(json.dumps(fields, separators=(",", ":")).encode() + b"\n")
+        self._file.write(_encode(fields).encode() + b"\n")
 
     def left_out(self, ids: list[str]) -> None:
         if ids and not self.failure:
@@ -202,7 +204,7 @@ class Recorder:
         self.end(1)
         lost = {"lost": owner.lost} if owner.lost else {}
         if not self.failure:
-            owner.modules = {each for each in owner.modules if each not in sys.modules or self.module_path(each)}
+            owner.modules = self._ours_or_missing(owner.modules)
             phases = {name: round(seconds, 6) for name, seconds in phases.items()}
             lists = owner.lists()
             self._line({"kind": "test", "id": owner.id, **lists, "outcome": outcome, "phases": phases, **lost})
@@ -330,9 +332,12 @@ class Recorder:
             return frame is not None
         if not trivial:
             return True
-        while frame is not None and _package_of(frame) in _MESSENGERS:
+        while frame is not None:
+            package = str(frame.f_globals.get("__name__")).partition(".")[0]
+            if package not in _MESSENGERS:
+                return package != "_pytest"
             frame = frame.f_back
-        return frame is None or _package_of(frame) != "_pytest"
+        return True
 
     # -- modules -----------------------------------------------------------------------------------------
 
@@ -367,6 +372,9 @@ class Recorder:
         path = self.inside.relative(file) if isinstance(file, str) else None
         return path or None
 
+    def _ours_or_missing(self, names: set[str]) -> set[str]:
+        return {name for name in names if name in self._hits or name not in sys.modules or self.module_path(name)}
+
     def looked_up(self, name: str) -> None:
         """A module of ours that was imported already is imported again."""
         if self.failure:
@@ -376,6 +384,7 @@ class Recorder:
             self.note(owner, "modules", name)
             path = self.module_path(name)
             if path is not None:
+                self._hits.add(name)
                 self.use_module(owner, path)
         except Exception as error:
             self.fail(error)
@@ -448,10 +457,6 @@ def _block_name(code: CodeType) -> str:
     name = code.co_qualname.partition(".<locals>")[0]
     is_function = code.co_flags & _OPTIMIZED or ".<locals>" in code.co_qualname
     return name if is_function and not name.endswith(">") else ""
-
-
-def _package_of(frame: FrameType) -> str:
-    return str(frame.f_globals.get("__name__")).partition(".")[0]
 
 
 def _is_running(frame: FrameType) -> bool:

@@ -85,6 +85,8 @@ class Recording:
         self._reports: list[pytest.TestReport] = []
         self._removed = False
         self._chains: dict[str, frozenset[str]] = {}
+        self._fixture_ids: dict[Any, str] = {}
+        self._is_worker = hasattr(config, "workerinput")
         self._forks = False  # the forking pass is on: its children are no children of a test
         self._alone: dict[str, forked.Alone] = {}
         self._owners: dict[str, Owner] = {}
@@ -165,8 +167,8 @@ class Recording:
     def node_id(self, item: pytest.Item) -> str:
         path = self.recorder.inside.relative(str(item.path))
         name = item.nodeid.partition("::")[2]
-        group = item.get_closest_marker("xdist_group")
-        if group is not None and hasattr(self.config, "workerinput"):  # pytest-xdist adds it to the node id
+        group = item.get_closest_marker("xdist_group") if self._is_worker else None
+        if group is not None:  # pytest-xdist adds it to the node id
             name = name.removesuffix(f"@{group.kwargs.get('name', group.args[0] if group.args else 'default')}")
         return item.nodeid if path is None else f"{path}::{name}" if name else path
 
@@ -220,6 +222,11 @@ class Recording:
                 unit.units.add(self._fixture_id(used))
 
     def _fixture_id(self, definition: Any) -> str:
+        if definition not in self._fixture_ids:
+            self._fixture_ids[definition] = self._find_fixture_id(definition)
+        return self._fixture_ids[definition]
+
+    def _find_fixture_id(self, definition: Any) -> str:
         """Fixtures that pytest makes of setup_module and the like belong to the file that has these."""
         code = getattr(definition.func, "__code__", None)
         path = self.recorder.inside.relative(code.co_filename) if code else None
@@ -282,6 +289,9 @@ class Recording:
 
 def outcome_of(reports: list[pytest.TestReport]) -> str:
     """One word for all reports of a test."""
+    outcomes = {report.outcome for report in reports}
+    if outcomes == {"passed"} and len(reports) > 2:  # nearly always
+        return "passed"
     if any(report.outcome == "rerun" for report in reports):  # type: ignore[comparison-overlap]
         return "rerun"
     failed = [report for report in reports if report.failed]

@@ -23,6 +23,13 @@ KEPT_RUNS = 3
 """Records of one test that are kept while they differ: random inputs, time and hash order vary what it runs."""
 
 
+class Names(NamedTuple):
+    """The tests of a file, in short. ``of``: record number → name; ``broke``: name → run in which it failed last."""
+
+    of: dict[int, str]
+    broke: dict[str, int]
+
+
 class Entry(NamedTuple):
     """What is known of one test. ``records``: (number, fingerprint) of those that count, the newest last."""
 
@@ -52,11 +59,20 @@ def unpack(data: bytes) -> Any:
 
 
 def pack_entries(entries: dict[str, Entry]) -> bytes:
-    return pack({name: list(entry) for name, entry in sorted(entries.items())})
+    """Everything, after a line with the names alone: where many tests are selected, no more of them is read."""
+    pairs = [(number, name) for name, entry in sorted(entries.items()) for number in entry.numbers]
+    broke = {name: entry.broke for name, entry in sorted(entries.items()) if entry.broke}
+    line = json.dumps([[number for number, _ in pairs], [name for _, name in pairs], broke], separators=(",", ":"))
+    return line.encode() + b"\n" + pack({name: list(entry) for name, entry in sorted(entries.items())})
 
 
 def unpack_entries(data: bytes) -> dict[str, Entry]:
-    return {name: Entry(*values) for name, values in unpack(data).items()}
+    return {name: Entry(*values) for name, values in unpack(data.partition(b"\n")[2]).items()}
+
+
+def unpack_names(data: bytes) -> Names:
+    numbers, names, broke = json.loads(data[: data.index(b"\n")])
+    return Names(dict(zip(numbers, names, strict=True)), broke)
 
 
 def bitmap(data: bytes) -> BitMap:

@@ -9,17 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from greenline.ci.evidence.forms import Entry
-
 RECENT_RUNS = 10
 
 
-def rank(sharing: int, alive: int, runs: int, entries: Iterable[Entry] = ()) -> float:
+def rank(sharing: int, alive: int, runs: int, broke: Iterable[int] = ()) -> float:
     """From -1 (broke in the last run) over 0 (the only one that ran what changed) to 1 (all did).
 
-    ``sharing``: records that were hit together with it, of ``alive``; ``runs``: how many there were.
+    ``sharing``: records that were hit together with it, of ``alive``; ``runs``: how many there were;
+    ``broke``: in which of them its tests failed last, 0 for never.
     """
-    since = min((runs - entry.broke for entry in entries if entry.broke), default=RECENT_RUNS)
+    since = min((runs - run for run in broke if run), default=RECENT_RUNS)
     if since < RECENT_RUNS:
         return -1 / (1 + since)
     return math.log(max(1, sharing)) / math.log(max(2, alive))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pyroaring import BitMap
 
 from greenline.ci.evidence import forms
 from greenline.ci.evidence import names as spelled
+from greenline.ci.evidence.decorators import File, run_as_python
 from greenline.ci.evidence.names import Names
 from greenline.ci.evidence.reading import Evidence
+from greenline.ci.evidence.watched import is_watched
 from greenline.depgraph import changes as kinds
 from greenline.depgraph.blocks import Function, items, leaf, parse
 from greenline.depgraph.changes import Change, is_plain_base
@@ -98,11 +100,15 @@ class Rule:
             yield self.spelling(SIGNATURE_READERS, importers, follow=False), "reads signatures, such as that of"
         elif kind == kinds.DOCSTRING:
             yield from self._docstring(path, change, importers)
-        elif kind == kinds.SIGNATURE:
+        elif kind == kinds.COMPILED and run_as_python(change.node, File(path, new), self._imported_files):
+            return  # as if there were no decorator
+        elif kind in (kinds.SIGNATURE, kinds.COMPILED):
             yield executed, "ran"
             yield self.spelling([last], importers), "names"
             if change.owner:
                 yield self.family(path, change.owner, importers), "ran the family of the class of"
+        elif kind == kinds.MEMBER and is_watched(self.names, path, change.owner):
+            yield importers, "imports the module, where what makes the class looks at its members, of"
         elif kind == kinds.MEMBER:
             yield executed, "ran"
             tokens = [last] if change.name[-1:] != "." else []
@@ -110,7 +116,7 @@ class Rule:
             yield self.family(path, change.owner, importers), "ran the family of the class of"
         elif kind == kinds.REMOVED:
             yield executed, "ran"
-            yield self.spelling([last], importers, removed=True), "names"
+            yield self.spelling([last], importers, gone=path), "names"
         elif name == "__all__":
             yield self._star_importers(path), "imports all of"
             yield self.spelling([name], importers, follow=False), "reads"
@@ -119,7 +125,7 @@ class Rule:
         elif kind == kinds.ADDED:
             yield from self._added(path, change, new, importers)
         elif kind == kinds.IMPORT_REMOVED:
-            yield self.spelling([last], importers, removed=True), "names"
+            yield self.spelling([last], importers, gone=path), "names"
             yield importers - self._have_otherwise(path, change, importers), "imports, only through its file,"
         elif kind == kinds.IMPORT_ADDED:
             yield self._spell_here(path, last), "names"
@@ -127,10 +133,11 @@ class Rule:
 
     # -- names ---------------------------------------------------------------------------------------------
 
-    def spelling(self, tokens: Iterable[str], importers: BitMap, removed: bool = False, follow: bool = True) -> BitMap:
+    def spelling(self, tokens: Iterable[str], importers: BitMap, gone: str = "", follow: bool = True) -> BitMap:
         """Who ran a block that contains one of these names, or one that statements run at import make of it.
 
-        ``removed``: what asks for the name at import fails. ``follow``: whether what is made of it counts.
+        ``gone``: the file that has the name no more: what asks for it at import fails. ``follow``: whether what is made
+        of it counts.
         """
         waiting, seen = [token for token in tokens if token], set()
         blocks: set[tuple[str, str]] = set()
@@ -148,8 +155,10 @@ class Rule:
                     continue
                 if not self.importers(path):
                     continue
-                for region in self.names.hits(path, token):
-                    made = _made_by(region, removed and len(seen) == 1)
+                hits = list(self.names.hits(path, token))
+                removed = bool(gone) and len(seen) == 1 and not self._has_its_own(path, hits, gone)
+                for region in hits:
+                    made = _made_by(region, removed)
                     blocks.update((path, block) for block in made.blocks)
                     if follow:
                         waiting += made.names
@@ -157,6 +166,13 @@ class Rule:
         found = [self.executed(path, name) for path, name in blocks if path]
         found += self.evidence.facts(forms.OPENED, [text for path, text in blocks if not path]).values()
         return BitMap().union(*found) & importers
+
+    def _has_its_own(self, path: str, hits: Iterable[spelled.Region], other: str) -> bool:
+        """Whether a file imports a name, and not from that other file: it imports nothing from there."""
+        graph = self.opened.graph
+        if path == other or path in map(graph.path, graph.importers(graph.node(other))):
+            return False
+        return any(region.kind == spelled.IMPORT for region in hits)
 
     def _spell_here(self, path: str, token: str) -> BitMap:
         """Who ran what contains the name in one file."""
@@ -237,6 +253,8 @@ class Rule:
         )
         if is_new and not convention and (not change.owner or self._is_plain_class(path, change.owner)):
             yield self._enumerators(path), "lists what is in the module of"
+        elif change.owner and is_watched(self.names, path, change.owner):
+            yield importers, "imports the module, where what makes the class looks at its members, of"
         elif change.owner:
             yield self.spelling([last], importers), "names"
             yield self.family(path, change.owner, importers), "ran the family of the class of"
@@ -306,6 +324,16 @@ class Rule:
             kept = [self.importers(other) for other in others if self._imports_at_import(other)]
             have = have & (BitMap().union(*kept) | BitMap())
         return have
+
+    def _imported_files(self, path: str, value: tuple[Any, ...]) -> list[File]:
+        """The files of the repository that one imported name may come from."""
+        graph = self.opened.graph
+        resolver, folder = graph.linker().resolver, path.rpartition("/")[0]
+        nodes = {
+            node for name in _imported(value, graph.layout.package_of(path)) for node in resolver.targets(name, folder)
+        }
+        trees = {graph.path(node): parse(self.opened.read_head(graph.path(node)) or b"") for node in sorted(nodes)}
+        return [File(each, tree) for each, tree in trees.items() if tree]
 
     def _is_inert(self, path: str) -> bool:
         source = self.opened.read_head(path) or self.old.get(path)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from pyroaring import BitMap
 
-from greenline.ci.evidence.forms import Entry, bitmap, unpack, unpack_entries
+from greenline.ci.evidence.forms import Entry, Names, bitmap, unpack, unpack_entries, unpack_names
 from greenline.ci.evidence.place import place
 from greenline.depgraph.config import Config
 from greenline.depgraph.workspace import Workspace
@@ -61,6 +61,11 @@ class Evidence:
         self.fetch([path])
         packed = self._entries[path]
         return unpack_entries(packed) if packed else {}
+
+    def names(self, path: str) -> Names:
+        """What ``entries`` says of names; cheaper. The file is one of ``files``."""
+        self.fetch([path])
+        return unpack_names(self._entries[path])
 
     def facts(self, kind: str, paths: Collection[str]) -> dict[tuple[str, str], BitMap]:
         """(path, name) → records, of these paths."""

@@ -195,6 +195,10 @@ def _file(opened: Opened, path: str, known: Known, asked: _Static, only: bool) -
             return None, 1.0
         if len(file.newest & hit) == file.known:
             return _selected(known, path, None, hit), 1.0
+        names = known.evidence.names(path)
+        chosen = {names.of[number] for number in hit}
+        broke = (names.broke[name] for name in names.broke if name in chosen)
+        return _selected(known, path, tuple(_grouped(dict.fromkeys(names.of.values()), chosen)), hit, broke), 1.0
     entries = known.evidence.entries(path)
     holding, touched = set(holds), set(hit)
     valid = entries.keys() if all_hold else {name for name in entries if entries[name].is_in(holding)}
@@ -213,23 +217,23 @@ def _file(opened: Opened, path: str, known: Known, asked: _Static, only: bool) -
         affected |= {
             name for name in entries.keys() - valid if static.node_ids is None or is_named(name, static.node_ids)
         }
-    names = [name for name in _grouped(entries, affected) if not own or _is_there(opened, path, name)]
-    names += [each for each in own_ids if not is_covered(each, entries)]
-    if not names:
+    found = [name for name in _grouped(entries, affected) if not own or _is_there(opened, path, name)]
+    found += [each for each in own_ids if not is_covered(each, entries)]
+    if not found:
         return None, share
-    ids = tuple(dict.fromkeys(names))
+    ids = tuple(dict.fromkeys(found))
     if hit:
-        found = _selected(known, path, ids, hit, (entries[name] for name in affected))
-        return (found._replace(rank=0.0) if own else found), share
+        test = _selected(known, path, ids, hit, (entries[name].broke for name in affected))
+        return (test._replace(rank=0.0) if own else test), share
     return SelectedTest(path, ids, (own or static or _NOBODY).reason, 0.0 if own else 1.0), share
 
 
 def _selected(
-    known: Known, path: str, ids: tuple[str, ...] | None, hit: BitMap, entries: Iterable[Entry] = ()
+    known: Known, path: str, ids: tuple[str, ...] | None, hit: BitMap, broke: Iterable[int] = ()
 ) -> SelectedTest:
     """A file that evidence selects, with the most telling of the reasons: the hit that the fewest tests share."""
     closest = _closest(known, hit)
-    place = rank(len(closest.records), len(known.evidence.alive), known.evidence.runs, entries)
+    place = rank(len(closest.records), len(known.evidence.alive), known.evidence.runs, broke)
     return SelectedTest(path, ids, closest.why, place)
 
 
@@ -247,12 +251,15 @@ def is_covered(node_id: str, entries: Mapping[str, Entry]) -> bool:
     return any(is_named(name, (node_id,)) for name in entries)
 
 
-def _grouped(entries: Mapping[str, Entry], chosen: set[str]) -> list[str]:
+def _grouped(known: Iterable[str], chosen: set[str]) -> list[str]:
     """Names of tests, with one bare name for all parameters of a function where all are chosen."""
-    found = [name for name in entries if name in chosen and "[" not in name]
+    found: list[str] = []
     groups: dict[str, list[str]] = {}
-    for name in entries:
-        if "[" in name:
+    for name in known:
+        if "[" not in name:
+            if name in chosen:
+                found.append(name)
+        else:
             groups.setdefault(name.partition("[")[0], []).append(name)
     for bare, names in groups.items():
         picked = [name for name in names if name in chosen]

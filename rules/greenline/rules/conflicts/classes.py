@@ -7,24 +7,29 @@ from collections.abc import Iterator
 
 from greenline.depgraph.blocks import leaf
 from greenline.rules.conflicts.infer import Class, Value, World
-from greenline.rules.conflicts.modules import Function, Module
+from greenline.rules.conflicts.modules import Function
 from greenline.rules.conflicts.signatures import Mismatch, Signature, mismatches, of_function
 from greenline.rules.conflicts.uses import Problem
 
 _ABSTRACT = frozenset(("abstractmethod", "abstractproperty", "abstractclassmethod", "abstractstaticmethod"))
 
 
-def class_problems(world: World, module: Module) -> list[Problem]:
-    """For each class of a module: "abstract" (it cannot be instantiated), "override" (a call that its base takes
-    fails) and "orphan" (a method that overrides nothing)."""
+def class_problems(world: World, path: str, words: frozenset[str]) -> list[Problem]:
+    """For each class of a module that spells one of these words as its name or a base's: "abstract" (it cannot be
+    instantiated), "override" (a call that its base takes fails) and "orphan" (a method that overrides nothing)."""
     found: list[Problem] = []
-    for name, bound in module.names.items():
+    module = world.tree.module(path)
+    for name, bound in module.names.items() if module else ():
         node = bound[-1].node
-        if isinstance(node, ast.ClassDef) and node.bases:
-            value = Value("class", module.path, name, node)
+        if isinstance(node, ast.ClassDef) and node.bases and not words.isdisjoint((name, *map(_named, node.bases))):
+            value = Value("class", path, name, node)
             found += _abstract(world, value)
             found += _overrides(world, value)
     return found
+
+
+def _named(base: ast.expr) -> str:
+    return leaf(base.value if isinstance(base, ast.Subscript) else base)
 
 
 def _problem(kind: str, value: Value, node: ast.AST, subject: str, target: Class, name: str, *detail: str) -> Problem:
@@ -88,11 +93,19 @@ def _misfit(mine: Signature, expected: Signature) -> Mismatch | None:
 def _called_otherwise(above: list[Class], name: str, mine: Signature, expected: Signature) -> Mismatch | None:
     """Why a call ``self.name(…)`` in a base class fails in the override, though it fits the base's own method."""
     for owner in above:
-        for node in ast.walk(owner.node):
-            if (
-                isinstance(node, ast.Call)
-                and ast.unparse(node.func) == f"self.{name}"
-                and not mismatches(node, expected)
-            ) and (found := mismatches(node, mine)):
+        for node in _calls_on_self(owner.node).get(name, ()):
+            if not mismatches(node, expected) and (found := mismatches(node, mine)):
                 return found[0]
     return None
+
+
+def _calls_on_self(owner: ast.ClassDef) -> dict[str, list[ast.Call]]:
+    """The calls ``self.name(…)`` in a class by name; kept at the node, which all trees share."""
+    known: dict[str, list[ast.Call]] | None = getattr(owner, "_calls_on_self", None)
+    if known is None:
+        known = owner._calls_on_self = {}  # type: ignore[attr-defined]
+        for node in ast.walk(owner):
+            match node:
+                case ast.Call(func=ast.Attribute(value=ast.Name("self"), attr=name)):
+                    known.setdefault(name, []).append(node)
+    return known

@@ -29,7 +29,8 @@ from greenline.rules.conflicts.registry import registry_problems
 from greenline.rules.conflicts.report import Conflict, Found, as_conflict, textual
 from greenline.rules.conflicts.requests import fixture_problems
 from greenline.rules.conflicts.results import fits
-from greenline.rules.conflicts.uses import Fact, Problem, read_uses
+from greenline.rules.conflicts.touched import touched, within
+from greenline.rules.conflicts.uses import ALWAYS, Fact, Problem, read_uses
 
 CHECKS: tuple[Callable[[Merge], list[Found]], ...] = (
     collisions,
@@ -41,6 +42,12 @@ CHECKS: tuple[Callable[[Merge], list[Found]], ...] = (
     pollution,
 )
 """What looks at a merge as a whole."""
+FILE_CHECKS: tuple[Callable[[World, str, frozenset[str]], list[Problem]], ...] = (
+    class_problems,
+    fixture_problems,
+    registry_problems,
+)
+"""What looks at a file in one state, besides :mod:`.uses`."""
 __all__ = ["Conflict", "find_conflicts"]
 
 
@@ -98,26 +105,36 @@ def new_problems(merge: Merge, path: str, words: frozenset[str]) -> list[Problem
     """What fails in a file of the merged tree and on neither side."""
     if not path.endswith(".py"):
         return _new_in_configuration(merge, path)
-    problems, facts = _read(merge.merged, path, words)
-    if not problems and not facts:
+    module = merge.merged.tree.module(path)
+    if module is None:
         return []
-    sides = [_Side(*_read(world, path, words)) for world in merge.before(path)]
+    before = merge.before(path)
+    lines = module.lines_with(words | ALWAYS)
+    if not merge.linear:  # a use that was there before works or fails on the other side as it does here
+        lines = touched(merge.base.tree.module(path), module, lines)
+    problems, facts = read_uses(merge.merged, path, words, lines)
+    problems = [one for one in problems if one.kind != "module" or any(_finds(world, one) for world in before)]
+    scopes = {one.scope for one in (*problems, *(fact.problem for fact in facts))}
+    sides = [_read_side(world, path, words, scopes) for world in before] if scopes else []
     known = {problem.key for side in sides for problem in side.problems}
     found = [problem for problem in problems if problem.key not in known]
+    for check in FILE_CHECKS:
+        problems = check(merge.merged, path, words)
+        known = {problem.key for world in before for problem in check(world, path, words)} if problems else set()
+        found += [problem for problem in problems if problem.key not in known]
     return [*found, *_drifted(facts, sides)]
 
 
-def _read(world: World, path: str, words: frozenset[str]) -> tuple[list[Problem], list[Fact]]:
-    """Everything that fails in a Python file, by all that looks at single files."""
-    problems, facts = read_uses(world, path, words)
-    if module := world.tree.module(path):
-        problems = [
-            *problems,
-            *class_problems(world, module),
-            *fixture_problems(world, path),
-            *registry_problems(world, path),
-        ]
-    return problems, facts
+def _read_side(world: World, path: str, words: frozenset[str], scopes: set[str]) -> _Side:
+    """What is to be compared with problems and facts in these functions and classes."""
+    module = world.tree.module(path)
+    lines = within(module, scopes, module.lines_with(words | ALWAYS)) if module else []
+    return _Side(*read_uses(world, path, words, lines))
+
+
+def _finds(world: World, problem: Problem) -> bool:
+    """Whether a module that is missed is in this tree: no other library, that is."""
+    return bool(world.tree.find(problem.subject, problem.path)) or world.tree.is_package(problem.subject, problem.path)
 
 
 def _new_in_configuration(merge: Merge, path: str) -> list[Problem]:

@@ -8,6 +8,7 @@ other side and back. Then the modules of the circle are imported in the order in
 from __future__ import annotations
 
 import ast
+import contextlib
 from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from greenline.rules.conflicts.merge import Merge
 from greenline.rules.conflicts.report import Found
 from greenline.rules.conflicts.tree import Tree
 from greenline.rules.conflicts.uses import Problem
+from greenline.rules.fixes.fix import Fix, Refused
 
 
 class Edge(NamedTuple):
@@ -120,7 +122,7 @@ def _circles(merge: Merge, ours: list[Edge], theirs: list[Edge]) -> list[frozens
     near = _reaching(merge, {edge.importer for edge in ours}) & _reaching(merge, {edge.importer for edge in theirs})
     near |= {edge.importer for edge in (*ours, *theirs)}
     near = {path for path in near if path.endswith(".py") and path in tree.files}
-    facts = tree.blobs.facts({path: tree.files[path] for path in sorted(near)})
+    facts = tree.blobs.scanned({path: tree.files[path] for path in sorted(near)})
     graph = networkx.DiGraph()
     graph.add_edges_from(
         (path, target) for path, each in facts.items() for target in _imported(tree, path, each) if target in near
@@ -206,12 +208,31 @@ def _told(merge: Merge, failure: Failed, ours: list[Edge], theirs: list[Edge]) -
         mine = _closing([edge for edge in ours if edge.importer != other.importer] or ours, pairs, failure.circle)
     dotted = merge.merged.tree.dotted
     way = " -> ".join(map(dotted, (*failure.circle, failure.circle[0])))
-    message = (
-        f"import cycle {way}: {failure.path}:{failure.line} asks for {failure.name} of {dotted(failure.target)}, "
-        "which has not got that far"
-    )
+    target = dotted(failure.target)
+    asked = target if target.endswith(f".{failure.name}") else f"{failure.name} of {target}"
+    message = f"import cycle {way}: {failure.path}:{failure.line} asks for {asked}, which is not there yet"
     problem = Problem("cycle", mine.importer, mine.line, 0, "", way, (other.importer, ""))
-    return Found(problem, 14, "import-cycle", message, None, (other.importer, other.line))
+    fix = _types_only(merge, pairs, mine) or _types_only(merge, pairs, other)
+    return Found(problem, 14, "import-cycle", message, fix, (other.importer, other.line))
+
+
+def _types_only(merge: Merge, pairs: Collection[tuple[str, str]], edge: Edge) -> Fix | None:
+    """Import it for type checkers only, where nothing else needs it: then this step of the circle is gone."""
+    from greenline.rules.fixes.apply import apply  # with libcst, which takes its time
+
+    tree = merge.merged.tree
+    module = tree.module(edge.importer)
+    steps = [each for each in _edges(tree, edge.importer) if each.imported == edge.imported]
+    if module is None or len(steps) != 1 or (edge.importer, edge.imported) not in pairs:
+        return None
+    for node in _at_import(module.tree.body):
+        for alias in node.names:
+            if isinstance(node, ast.ImportFrom) and (node.lineno, alias.name) == (steps[0].line, steps[0].name):
+                fix = Fix("type-checking", 14, edge.importer, alias.lineno, alias.col_offset, alias.name, "")
+                with contextlib.suppress(Refused):
+                    apply(fix, {edge.importer: module.source})
+                    return fix
+    return None
 
 
 def _closing(edges: list[Edge], pairs: Collection[tuple[str, str]], circle: tuple[str, ...]) -> Edge:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from greenline.depgraph.blocks import leaf
-from greenline.depgraph.fixtures import FileFixtures, read_fixtures
+from greenline.depgraph.fixtures import FileFixtures
 from greenline.rules.conflicts.modules import Binding, Function, Members, local_bindings, members
 from greenline.rules.conflicts.tree import Tree
 
@@ -81,8 +81,8 @@ class World:
     def fixtures(self, path: str) -> FileFixtures:
         """What a file defines and requests, as pytest sees it; nothing for a file that is not there."""
         if path not in self._fixtures:
-            data = self.tree.read(path) or b""
-            self._fixtures[path] = read_fixtures(data, *self.tree.suites.names_of_tests(path))
+            oid, names = self.tree.files.get(path), self.tree.suites.names_of_tests(path)
+            self._fixtures[path] = FileFixtures() if oid is None else self.tree.blobs.fixtures(oid, names)
         return self._fixtures[path]
 
     # -- names of modules --------------------------------------------------------------------------------

@@ -24,18 +24,33 @@ def changed_names(merge: Merge, tree: Tree) -> frozenset[str]:
     """The last names of all that differs between the base and a side (or the merged state) for users of it."""
     words: set[str] = set()
     for path in differing(merge.base.tree, tree):
-        if not path.endswith(".py"):
-            continue
-        old, new = merge.base.tree.module(path), tree.module(path)
-        if old is None or new is None:  # the module itself came or went
-            words |= {part for name in merge.base.tree.layout.names(path) for part in name.name.rsplit(".", 1)[-1:]}
-        words.update(*(_words(name) for name in _differing_names(_interface(old), _interface(new))))
+        for name in _differing(merge.base.tree, tree, path) if path.endswith(".py") else ():
+            if name == MODULE:
+                words |= {each.name.rpartition(".")[2] for each in merge.base.tree.layout.names(path)}
+            else:
+                words.update(_words(name))
     for _ in range(ROUNDS):
         found = _stand_ins(merge, words) - words
         if not found:
             break
         words |= found
     return frozenset(words)
+
+
+MODULE = "*"
+"""Stands for a module that itself came or went, among the names that differ in it."""
+
+
+def _differing(before: Tree, after: Tree, path: str) -> tuple[str, ...]:
+    """The qualified names that differ in a module for its users; kept by the two contents."""
+
+    def find() -> tuple[str, ...]:
+        old, new = before.module(path), after.module(path)
+        whole = [MODULE] if old is None or new is None else []
+        return (*whole, *sorted(set(_differing_names(_interface(old), _interface(new)))))
+
+    oids = (before.files.get(path, ""), after.files.get(path, ""))
+    return before.blobs.facts("differing", oids, find)
 
 
 def _words(name: str) -> list[str]:
@@ -99,21 +114,28 @@ def _seen(binding: Binding) -> str:
     return f"{binding.kind} {binding.module} {binding.name}"
 
 
-_WORD = "[A-Za-z_0-9]+"
-_LINES = rf"^ *class +{_WORD}\(.|^ *(from|import) .* as |^ +{_WORD} as {_WORD},?$|^{_WORD} = [A-Za-z_0-9.]+$"
-"""Lines that git looks for: no names in it, as git is slow with long lists of them."""
-_STAND_IN = re.compile(r"class\s+(\w+)\((.*)|(\w+) as (\w+)|^(\w+) = ([\w.]+)$")
+_LINES = re.compile(rb"^ *class +\w+\([^:]+|^ *(?:from|import) .* as .*$|^ +\w+ as \w+,?$|^\w+ = [\w.]+$", re.MULTILINE)
+_STAND_IN = re.compile(r"class\s+(\w+)\(((?s:.*))|(\w+) as (\w+)|^(\w+) = ([\w.]+)$")
 
 
 def _stand_ins(merge: Merge, words: set[str]) -> set[str]:
     """Names of classes that derive from one of these, of imports under another name, and plain aliases."""
     found = set()
     for world in (merge.ours, merge.theirs) if merge.unknown else (merge.merged,):
-        for line in world.tree.grep_lines(_LINES):
-            for derived, bases, old, new, alias, target in _STAND_IN.findall(line):
-                if not words.isdisjoint(re.findall(r"\w+", bases or old or target)):
-                    found.add(derived or new or alias)
-    return found - {""}
+        for name, *origins in world.tree.stand_ins(stand_ins_of):
+            if not words.isdisjoint(origins):
+                found.add(name)
+    return found
+
+
+def stand_ins_of(data: bytes) -> tuple[str, ...]:
+    """The names in a file that stand for others, each with these, parted by blanks."""
+    lines = (match[0].decode("utf-8", "replace") for match in _LINES.finditer(data))
+    found = [one for line in lines for one in _STAND_IN.findall(line)]
+    return tuple(
+        " ".join((derived or new or alias, *re.findall(r"\w+", bases or old or target)))
+        for derived, bases, old, new, alias, target in found
+    )
 
 
 def spells(data: bytes, words: frozenset[str]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 
 from greenline.depgraph.blocks import leaf
 from greenline.rules.conflicts.infer import World
@@ -27,14 +28,15 @@ def dead_keys(merge: Merge) -> list[Found]:
         return []
     found = []
     for remover, user in ((merge.ours, merge.theirs), (merge.theirs, merge.ours)):
-        removed = _removed(merge, remover)
-        if removed:
-            found += list(_new_uses(merge, remover, user, removed))
+        gone = _gone(merge, remover)
+        if gone:
+            found += list(_new_uses(merge, remover, user, gone))
     return found
 
 
-def _removed(merge: Merge, side: World) -> dict[str, tuple[str, int, str]]:
-    """Key → file and line in the base, and the key that took its place with the same value ("" for none)."""
+def _gone(merge: Merge, side: World) -> dict[str, tuple[str, int, str]]:
+    """Key → file and line in the base, and the key that took its place with the same value ("" for none); no changed
+    file defines it any more."""
     gone: dict[str, tuple[str, int, str]] = {}
     kept: set[str] = set()
     for path in sorted(merge.changed(side)):
@@ -44,7 +46,7 @@ def _removed(merge: Merge, side: World) -> dict[str, tuple[str, int, str]]:
         for key, (line, value) in before.items():
             if key not in after:
                 gone.setdefault(key, (path, line, fresh.get(value, "")))
-    return {key: place for key, place in gone.items() if key not in kept and not _is_said(side, key)}
+    return {key: place for key, place in gone.items() if key not in kept}
 
 
 def _keys(world: World, path: str) -> dict[str, tuple[int, str]]:
@@ -71,16 +73,19 @@ def _is_said(world: World, key: str) -> bool:
     return False
 
 
-def _new_uses(merge: Merge, remover: World, user: World, removed: dict[str, tuple[str, int, str]]) -> Iterator[Found]:
+def _new_uses(merge: Merge, remover: World, user: World, gone: dict[str, tuple[str, int, str]]) -> Iterator[Found]:
+    is_removed = cache(lambda key: key in gone and not _is_said(remover, key))
+    anyone = re.compile(rb"|".join(re.escape(key.encode()) for key in sorted(gone)))
     for path in sorted(merge.changed(user)):
-        if not path.endswith(".py") or path not in merge.merged.tree.files:
+        if not path.endswith(".py") or not anyone.search(merge.merged.tree.read(path) or b""):
             continue
-        before = {key for key, _ in _used(merge.base, path)}
-        if any(key in removed for key in _keys(user, path)):
-            continue  # it defines the key itself
-        for key, node in _used(merge.merged, path):
-            if key in removed and key not in before:
-                home, line, renamed = removed[key]
+        used = [(key, node) for key, node in _used(merge.merged, path) if key in gone]
+        before = {key for key, _ in _used(merge.base, path)} if used else set()
+        if not used or any(is_removed(key) for key in _keys(user, path)):
+            continue  # or it defines the key itself
+        for key, node in used:
+            if key not in before and is_removed(key):
+                home, line, renamed = gone[key]
                 at = (path, node.lineno, node.col_offset)
                 fix = Fix("string", 27, *at, key, renamed) if renamed else None
                 problem = Problem("dead key", *at, "", key, (home, ""), (), node)

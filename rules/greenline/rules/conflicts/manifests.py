@@ -11,9 +11,7 @@ import posixpath
 import re
 import tomllib
 from collections.abc import Collection, Iterable, Iterator
-from typing import NamedTuple
-
-from packaging.requirements import InvalidRequirement, Requirement
+from typing import TYPE_CHECKING, NamedTuple
 
 from greenline.depgraph.blocks import leaf
 from greenline.depgraph.distributions import import_names, is_developer_tool
@@ -24,31 +22,35 @@ from greenline.rules.conflicts.merge import Merge
 from greenline.rules.conflicts.report import Found
 from greenline.rules.conflicts.uses import Problem
 
+if TYPE_CHECKING:  # loaded when a manifest changed
+    from packaging.requirements import Requirement
+
 NUMBER = 21
 
 
 class Disagreement(NamedTuple):
-    """Why an installer refuses a manifest: ``about`` stays the same when versions move."""
+    """Why an installer refuses a manifest: ``about`` stays the same when versions move; ``other``: the place that it
+    does not fit."""
 
     path: str
     line: int
     about: str
     told: str
-    other: str
+    other: tuple[str, int]
 
 
 def environment_problems(merge: Merge) -> list[Found]:
     """Manifests and lock files of both sides that do not fit together."""
-    if merge.linear:
-        return []
     ours, theirs = (sorted(path for path in merge.changed(side)) for side in (merge.ours, merge.theirs))
     mine, others = ({path for path in side if _describes(path)} for side in (ours, theirs))
     found = [_found(each) for each in _unreadable(merge, mine & others)] if mine and others else []
     if mine and others and not found:
-        known = {each.about for side in (merge.ours, merge.theirs) for each in _disagreements(side)}
+        before = [merge.base] if merge.linear else [merge.ours, merge.theirs]
+        known = {each.about for side in before for each in _disagreements(side)}
         found += [_found(each) for each in _disagreements(merge.merged) if each.about not in known]
     for side, paths, removing in ((merge.ours, ours, others), (merge.theirs, theirs, mine)):
-        if removing := {path for path in removing if is_manifest(path)}:
+        removing = {path for path in removing if is_manifest(path)}
+        if removing and not merge.linear:  # without sides nobody can tell who imports it and who removed it
             found += _imports_of_removed(merge, side, paths, removing)
     return found
 
@@ -58,8 +60,8 @@ def _describes(path: str) -> bool:
 
 
 def _found(each: Disagreement) -> Found:
-    problem = Problem("manifest", each.path, each.line, 0, "", each.about, (each.other, ""))
-    return Found(problem, NUMBER, "environment", each.told, None, (each.other, 0))
+    problem = Problem("manifest", each.path, each.line, 0, "", each.about, (each.other[0], ""))
+    return Found(problem, NUMBER, "environment", each.told, None, each.other)
 
 
 # -- files that cannot be read -------------------------------------------------------------------------------
@@ -68,11 +70,13 @@ def _found(each: Disagreement) -> Found:
 def _unreadable(merge: Merge, paths: Collection[str]) -> Iterator[Disagreement]:
     """Files that both sides changed, that git merged, and that are no TOML or JSON any more: a key is there twice."""
     for path in sorted(set(paths) - set(merge.textual)):
-        before = [_syntax_error(side, path) for side in (merge.ours, merge.theirs)]
+        before = [_syntax_error(side, path) for side in ([merge.base] if merge.linear else [merge.ours, merge.theirs])]
         why = _syntax_error(merge.merged, path)
         if why and not any(before):
             line = re.search(r"line (\d+)", why)
-            yield Disagreement(path, int(line[1]) if line else 1, "unreadable", f"{path} cannot be read: {why}", path)
+            yield Disagreement(
+                path, int(line[1]) if line else 1, "unreadable", f"{path} cannot be read: {why}", (path, 0)
+            )
 
 
 def _syntax_error(world: World, path: str) -> str:
@@ -103,11 +107,10 @@ def _disagreements(world: World) -> list[Disagreement]:
 
 def _requirements(world: World, path: str) -> list[tuple[int, Requirement]]:
     """The requirements of pyproject.toml (PEP 621 and 735) and of pip's lists, with their lines."""
-    text = (world.tree.read(path) or b"").decode("utf-8", "replace")
-    lines = text.splitlines()
+    lines = _lines(world, path)
     if posixpath.basename(path) == "pyproject.toml":
         try:
-            table = tomllib.loads(text)
+            table = tomllib.loads("\n".join(lines))
         except tomllib.TOMLDecodeError:
             return []
         project = table.get("project", {})
@@ -122,10 +125,16 @@ def _requirements(world: World, path: str) -> list[tuple[int, Requirement]]:
 
 
 def _parsed(text: str) -> list[Requirement]:
+    from packaging.requirements import InvalidRequirement, Requirement
+
     try:
         return [Requirement(text)]
     except InvalidRequirement:
         return []
+
+
+def _lines(world: World, path: str) -> list[str]:
+    return (world.tree.read(path) or b"").decode("utf-8", "replace").splitlines()
 
 
 def _line_of(lines: list[str], text: str) -> int:
@@ -146,10 +155,12 @@ def _against_lock(world: World, path: str, wanted: Iterable[tuple[int, Requireme
             continue
         versions = [one for one in locked.versions.get(name, "").split(" and ") if one]
         if name not in locked.entries:
-            yield Disagreement(path, line, f"{path} {name} locked", f"{lock} does not hold {name}", lock)
+            yield Disagreement(path, line, f"{path} {name} locked", f"{lock} does not hold {name}", (lock, 0))
         elif versions and not any(each.specifier.contains(one, prereleases=True) for one in versions):
             told = f"{path} wants {each}; {lock} holds {name} {locked.versions[name]}"
-            yield Disagreement(path, line, f"{path} {name} version", told, lock)
+            yield Disagreement(
+                path, line, f"{path} {name} version", told, (lock, _line_of(_lines(world, lock), each.name))
+            )
 
 
 def _lock_of(world: World, path: str) -> str:
@@ -159,7 +170,7 @@ def _lock_of(world: World, path: str) -> str:
         compiled = path.removesuffix(".in") + ".txt"
         return compiled if compiled in world.tree.files else ""
     while name == "pyproject.toml":
-        for lock in ("uv.lock", "pdm.lock", "pylock.toml"):
+        for lock in ("uv.lock", "poetry.lock", "pdm.lock", "pylock.toml"):
             if posixpath.join(folder, lock) in world.tree.files:
                 return posixpath.join(folder, lock)
         if not folder:
@@ -170,13 +181,13 @@ def _lock_of(world: World, path: str) -> str:
 
 def _twice(path: str, wanted: Iterable[tuple[int, Requirement]]) -> Iterator[Disagreement]:
     """A distribution that pip finds twice in one list, each time otherwise."""
-    seen: dict[str, Requirement] = {}
+    seen: dict[str, tuple[int, Requirement]] = {}
     for line, each in wanted if path.endswith(".txt") else ():
         name = normalise(each.name)
-        first = seen.setdefault(name, each)
+        at, first = seen.setdefault(name, (line, each))
         if first.specifier != each.specifier and first.marker is None and each.marker is None:
             told = f"{path} wants {first} and {each}: pip refuses both together"
-            yield Disagreement(path, line, f"{path} {name} twice", told, path)
+            yield Disagreement(path, line, f"{path} {name} twice", told, (path, at))
 
 
 # -- imports of what is gone ---------------------------------------------------------------------------------
@@ -201,7 +212,8 @@ def _imports_of_removed(merge: Merge, side: World, paths: Iterable[str], manifes
                     name = modules[module]
                     problem = Problem("manifest", path, line, 0, "", f"import {name}", (gone[name], ""))
                     message = f"{path} imports {module}, and {name} is required nowhere any more"
-                    found.append(Found(problem, NUMBER, "environment", message, None, (gone[name], 0)))
+                    was = gone[name], _line_of(_lines(merge.base, gone[name]), name)
+                    found.append(Found(problem, NUMBER, "environment", message, None, was))
     return found
 
 

@@ -30,12 +30,14 @@ class Migration(NamedTuple):
 
 def migration_heads(merge: Merge) -> list[Found]:
     """Chains with several heads in the merged state and one on each side."""
-    chains = _chains(merge.merged)
+    sides = [merge.base] if merge.linear else [merge.ours, merge.theirs]
+    changed = [{path.rpartition("/")[0] for path in merge.changed(side)} for side in (merge.ours, merge.theirs)]
+    folders = changed[0] & changed[1]  # a chain that only one side touched is as that side has it
+    chains = _chains(merge.merged, folders)
     found = []
     for chain, migrations in sorted(chains.items()):
         heads = _heads(migrations)
-        sides = [merge.base] if merge.linear else [merge.ours, merge.theirs]
-        if len(heads) < 2 or any(len(_heads(_chains(side).get(chain, []))) > 1 for side in sides):
+        if len(heads) < 2 or any(len(_heads(_chains(side, folders).get(chain, []))) > 1 for side in sides):
             continue
         first, *others = sorted(heads, key=lambda one: (one.path not in merge.ours.tree.files, one.path))
         for other in others:
@@ -45,10 +47,12 @@ def migration_heads(merge: Merge) -> list[Found]:
     return found
 
 
-def _chains(world: World) -> dict[str, list[Migration]]:
+def _chains(world: World, folders: set[str]) -> dict[str, list[Migration]]:
+    """The migrations in these folders, each of which holds one chain."""
     chains: dict[str, list[Migration]] = {}
-    for path in sorted(world.tree.files):
-        if path.endswith(".py") and ("migrations/" in path or "versions/" in path):
+    wanted = {folder for folder in folders if "migrations/" in f"{folder}/" or "versions/" in f"{folder}/"}
+    for path in sorted(world.tree.files) if wanted else ():
+        if path.endswith(".py") and path.rpartition("/")[0] in wanted:
             migration = _read(world, path)
             if migration is not None:
                 chains.setdefault(migration.chain, []).append(migration)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
@@ -46,6 +47,33 @@ class Module:
         self.open = self.answers is None or (_DYNAMIC.search(source) is not None and _is_dynamic(tree))
         for name in _global_names(tree) if b"global " in source else ():
             self.names.setdefault(name, []).append(Binding("value", tree, sure=False))
+
+    def lines_with(self, words: frozenset[str]) -> list[int]:
+        """The lines, from 1, that spell one of these words."""
+        wanted = {word.encode() for word in words}
+        lines = self.source.splitlines()
+        return [number for number, line in enumerate(lines, 1) if not wanted.isdisjoint(_WORD.findall(line))]
+
+
+_WORD = re.compile(rb"[\w\x80-\xff]+")
+
+
+def is_near(statement: ast.stmt, lines: Sequence[int]) -> bool:
+    """Whether a statement, with its decorators and its body, has one of these lines (in order)."""
+    first = min([statement.lineno, *(one.lineno for one in getattr(statement, "decorator_list", ()))])
+    at = bisect_left(lines, first)
+    return at < len(lines) and lines[at] <= (statement.end_lineno or first)
+
+
+def nodes_near(node: ast.AST, lines: Sequence[int]) -> Iterator[ast.AST]:
+    """All nodes below a node, but for those of statements that have none of these lines."""
+    todo = [node]
+    while todo:
+        node = todo.pop()
+        yield node
+        todo += [
+            child for child in ast.iter_child_nodes(node) if not isinstance(child, ast.stmt) or is_near(child, lines)
+        ]
 
 
 _DYNAMIC = re.compile(rb"globals|exec|vars|locals|sys\.modules")
@@ -176,7 +204,11 @@ def _is_dynamic(tree: ast.Module) -> bool:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and id(node) not in only_read:
             if node.func.id == "globals" or (node.func.id in ("exec", "vars", "locals") and id(node) in at_import):
                 return True
-        elif isinstance(node, ast.Subscript) and ast.unparse(node) == "sys.modules[__name__]":
+        elif (
+            isinstance(node, ast.Subscript)
+            and isinstance(node.slice, ast.Name)
+            and ast.unparse(node) == "sys.modules[__name__]"
+        ):
             return True
     return False
 

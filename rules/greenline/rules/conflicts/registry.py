@@ -7,24 +7,26 @@ from collections.abc import Iterator
 
 from greenline.depgraph.blocks import leaf
 from greenline.rules.conflicts.infer import Scope, Value, World
-from greenline.rules.conflicts.modules import Module, members
+from greenline.rules.conflicts.modules import Module, members, nodes_near
 from greenline.rules.conflicts.uses import Problem
 
 Elements = tuple[object, ...]
 _WRAPPERS = frozenset(("set", "sorted", "list", "tuple", "frozenset", "keys", "values"))
 
 
-def registry_problems(world: World, path: str) -> list[Problem]:
-    """Tables that miss members of their enum, and comparisons that are false as the literals are now."""
+def registry_problems(world: World, path: str, words: frozenset[str]) -> list[Problem]:
+    """Tables that miss members of their enum, and comparisons that are false as the literals are now, in statements
+    that spell one of these words."""
     module = world.tree.module(path)
     if module is None:
         return []
     scope = Scope(world, path)
-    return [*_tables(world, scope, module), *_comparisons(world, scope, module)]
+    nodes = list(nodes_near(module.tree, module.lines_with(words)))
+    return [*_tables(world, scope, module, nodes), *_comparisons(world, scope, module, nodes)]
 
 
-def _tables(world: World, scope: Scope, module: Module) -> Iterator[Problem]:
-    for node in ast.walk(module.tree):
+def _tables(world: World, scope: Scope, module: Module, nodes: list[ast.AST]) -> Iterator[Problem]:
+    for node in nodes:
         if isinstance(node, ast.Dict) and len(node.keys) > 1:
             parts = [key for key in node.keys if key is not None]
         elif isinstance(node, ast.Match) and len(node.cases) > 1:
@@ -100,9 +102,9 @@ def _only_get(module: Module, table: ast.Dict) -> bool:
     return bool(uses) and all(isinstance(node, ast.Attribute) and node.attr == "get" for node in uses)
 
 
-def _comparisons(world: World, scope: Scope, module: Module) -> Iterator[Problem]:
+def _comparisons(world: World, scope: Scope, module: Module, nodes: list[ast.AST]) -> Iterator[Problem]:
     """``assert set(A) == {…}``, ``assert len(A) == 3``, ``assert set(A) == set(B)``."""
-    for node in ast.walk(module.tree):
+    for node in nodes:
         test = node.test if isinstance(node, ast.Assert | ast.If) else None
         if isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Eq | ast.NotEq):
             left, owner = _elements(scope, test.left)

@@ -66,6 +66,9 @@ _HINTS = {
     "deleted": "restore it, or do without it here",
     "new-parameter": "pass it here, or give it a default",
     "abstract": "implement it in the class",
+    "import-cycle": "import it in the function that needs it, or move what both need into a third module",
+    "environment": "make both fit and lock again; the owner of the dependencies approves",
+    "pollution": "let monkeypatch set it, which sets it back",
 }
 
 

@@ -10,7 +10,7 @@ from greenline.rules.conflicts.modules import Function
 from greenline.rules.conflicts.uses import Problem
 
 
-def fixture_problems(world: World, path: str) -> list[Problem]:
+def fixture_problems(world: World, path: str, words: frozenset[str]) -> list[Problem]:
     """The requests of a test file or conftest.py for fixtures that nothing visible from there defines."""
     tree = world.tree
     name = path.rpartition("/")[2]

@@ -6,17 +6,20 @@ object id and serves all of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import copy
+from typing import Any
 
 from greenline.depgraph import blocks
 from greenline.depgraph.factstore import FactStore, Job, scan_version
+from greenline.depgraph.fixtures import FileFixtures, read_fixtures
 from greenline.depgraph.layout import Layout
 from greenline.depgraph.resolve import Resolver, absolute
 from greenline.depgraph.scan import Facts
 from greenline.depgraph.snapshot import DictModules
 from greenline.depgraph.suites import SuiteIndex
 from greenline.depgraph.workspace import Entry, Workspace
+from greenline.rules.conflicts.kept import Kept
 from greenline.rules.conflicts.modules import Module
 
 WORK = "work tree"
@@ -26,7 +29,7 @@ IN_WORK = "work:"
 
 
 class Blobs:
-    """Blobs by object id, through one running git; use it as a context manager."""
+    """Blobs by object id, through one running git, and what they say; use it as a context manager."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
@@ -34,32 +37,57 @@ class Blobs:
         self._known: dict[str, bytes | None] = {}
         self._modules: dict[tuple[str, str], Module | None] = {}
         self._lines: dict[tuple[str, str], list[str]] = {}
+        self._fixtures: dict[tuple[object, ...], FileFixtures] = {}
+        self._kept = Kept(workspace.cache)
 
     def __enter__(self) -> Blobs:
         return self
 
     def __exit__(self, *error: object) -> None:
         self._process.communicate()
+        self._kept.save()
 
     def read(self, oid: str) -> bytes | None:
         """The blob, or None when it is not in this clone."""
-        if oid.startswith(IN_WORK):
-            return self._workspace.read(oid.removeprefix(IN_WORK))
         if oid not in self._known:
-            stdin, stdout = self._process.stdin, self._process.stdout
-            assert stdin and stdout
-            stdin.write(oid.encode() + b"\n")
-            stdin.flush()
-            header = stdout.readline().split()
-            data = None
-            if len(header) == 3:
-                data = stdout.read(int(header[2]))
-                stdout.read(1)
-                data = data if header[1] == b"blob" else None
-            self._known[oid] = data
+            self._known[oid] = self.read_once(oid)
         return self._known[oid]
 
-    def facts(self, files: Mapping[str, str]) -> dict[str, Facts]:
+    def read_once(self, oid: str) -> bytes | None:
+        """The same for one that is not asked for again."""
+        if oid.startswith(IN_WORK):
+            return self._workspace.read(oid.removeprefix(IN_WORK))
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin and stdout
+        stdin.write(oid.encode() + b"\n")
+        stdin.flush()
+        header = stdout.readline().split()
+        if len(header) != 3:
+            return None
+        data = stdout.read(int(header[2]))
+        stdout.read(1)
+        return data if header[1] == b"blob" else None
+
+    def facts(self, kind: str, oids: tuple[str, ...], find: Callable[[], tuple[Any, ...]]) -> tuple[Any, ...]:
+        """What ``find`` says of these blobs, from an earlier run where it was asked before."""
+        if any(oid.startswith(IN_WORK) for oid in oids):
+            return find()
+        return self._kept.facts(" ".join((kind, *oids)), find)
+
+    def facts_of(self, kind: str, oid: str, find: Callable[[bytes], tuple[str, ...]]) -> tuple[str, ...]:
+        """The same of the content of one blob."""
+        return self.facts(kind, (oid,), lambda: find(self.read_once(oid) or b""))
+
+    def fixtures(self, oid: str, names: tuple[tuple[str, ...], ...]) -> FileFixtures:
+        """What a blob defines and requests, as pytest sees it; ``names``: see :func:`.fixtures.read_fixtures`."""
+        key = (oid, *names)
+        if key not in self._fixtures:
+            kind = f"fixtures {names}"
+            facts = self.facts(kind, (oid,), lambda: read_fixtures(self.read(oid) or b"", *names).to_tuples())
+            self._fixtures[key] = FileFixtures.from_tuples(facts)
+        return self._fixtures[key]
+
+    def scanned(self, files: Mapping[str, str]) -> dict[str, Facts]:
         """What the scanner says of Python files: path → object id in, path → facts out."""
         store = FactStore(self._workspace.cache)
         store.load_packs()
@@ -107,6 +135,7 @@ class Tree:
         self.layout = layout.with_packages(packages - layout.own_packages, layout.own_packages - packages)
         self._paths = sorted(path for path in files if path.endswith(".py"))
         self._resolver = Resolver(DictModules(self._paths, self.layout))
+        self._stand_ins: list[list[str]] | None = None
 
     def holding(self, path: str, oid: str) -> Tree:
         """The same tree with another content of one file."""
@@ -126,6 +155,14 @@ class Tree:
     def grep_lines(self, pattern: str) -> list[str]:
         """Lines of Python files that match an extended regular expression."""
         return self.blobs.grep_lines(self.name, pattern)
+
+    def stand_ins(self, find: Callable[[bytes], tuple[str, ...]]) -> list[list[str]]:
+        """What ``find`` says of all Python files, as lists of words."""
+        if self._stand_ins is None:
+            every = {self.files[path] for path in self._paths}
+            facts = [self.blobs.facts_of("stand-ins", oid, find) for oid in every]
+            self._stand_ins = [line.split() for each in facts for line in each]
+        return self._stand_ins
 
     def module(self, path: str) -> Module | None:
         """A Python file read as a module; None if it is not there or cannot be parsed."""

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from greenline.depgraph.blocks import leaf
 from greenline.rules.conflicts.dotted import DOTTED, PATCHING, resolve_dotted
 from greenline.rules.conflicts.infer import Scope, Value, World, is_generator
-from greenline.rules.conflicts.modules import Function, bindings
+from greenline.rules.conflicts.modules import Function, bindings, is_near
 from greenline.rules.conflicts.results import dict_keys, is_handed_on, shape_of, used_as
 from greenline.rules.conflicts.signatures import mismatches, of_value, positional_names
 
@@ -65,22 +65,28 @@ _FAILURES = {
     "string": {"ImportError", "ModuleNotFoundError", "AttributeError"},
 }
 _NOT_RUN = frozenset(("skip", "skipif", "skipIf", "skipUnless", "xfail", "expectedFailure"))
+ALWAYS = frozenset(("import", "object", "setattr", "delattr", "spy", "partial", "partialmethod"))
+"""Words of lines that are read whether they spell a changed name or not."""
 _PLATFORM = frozenset(("platform", "version_info", "PY2", "PY3", "TYPE_CHECKING", "implementation"))
 
 
-def read_uses(world: World, path: str, words: frozenset[str]) -> tuple[list[Problem], list[Fact]]:
-    """What fails in a file of the world's tree, and how its calls fit, as far as it spells one of these words."""
+def read_uses(
+    world: World, path: str, words: frozenset[str], lines: Sequence[int] | None = None
+) -> tuple[list[Problem], list[Fact]]:
+    """What fails in a file of the world's tree, and how its calls fit, as far as it spells one of these words; and in
+    statements that have one of these lines, where they are given."""
     module = world.tree.module(path)
     if module is None:
         return [], []
-    finder = _Finder(world, path, module.tree, words)
+    lines = module.lines_with(words | ALWAYS) if lines is None else lines
+    finder = _Finder(world, path, module.tree, words, lines)
     finder.body(module.tree.body)
     return finder.problems, finder.facts
 
 
 class _Finder:
-    def __init__(self, world: World, path: str, tree: ast.Module, words: frozenset[str]) -> None:
-        self.world, self.path, self.words = world, path, words
+    def __init__(self, world: World, path: str, tree: ast.Module, words: frozenset[str], lines: Sequence[int]) -> None:
+        self.world, self.path, self.words, self.lines = world, path, words, lines
         self.problems: list[Problem] = []
         self.facts: list[Fact] = []
         self.scope = Scope(world, path)
@@ -99,7 +105,8 @@ class _Finder:
 
     def body(self, statements: Sequence[ast.stmt]) -> None:
         for statement in statements:
-            self.visit(statement)
+            if is_near(statement, self.lines):
+                self.visit(statement)
             if isinstance(statement, ast.Return | ast.Raise | ast.Continue | ast.Break):
                 return  # what follows never runs
 

@@ -22,6 +22,7 @@ from greenline.rules.fixes.names import (
     rename_name,
 )
 from greenline.rules.fixes.strings import rewrite_string
+from greenline.rules.fixes.types_only import import_for_types
 
 Codemod = Callable[[Fix, bytes], bytes]
 CODEMODS: Mapping[str, Codemod] = {
@@ -39,6 +40,7 @@ CODEMODS: Mapping[str, Codemod] = {
     "definition": rename_definition,
     "duplicate": drop_duplicate,
     "request": rename_request,
+    "type-checking": import_for_types,
 }
 
 

@@ -44,6 +44,7 @@ _WORDS = {
     "definition": "rename {old} to {new}",
     "request": "request fixture {new} instead of {old}",
     "file": "rename the file to {new}",
+    "type-checking": "import {old} for type checkers only",
     "new-file": "add {new}",
     "duplicate": "remove the second, identical {old}",
 }
