@@ -75,7 +75,7 @@ def premerge(
     sides = sides_of(workspace, base, environment)
     imports = functools.cache(lambda: read_imports(opened))
     situation = Situation(workspace, config, rules, base, opened, sides, asked, imports)
-    names = aside(lambda: _guarded("conflicts", _meeting_names, situation))  # half of all the work
+    conflicts = aside(lambda: _conflicts(situation))  # half of all the work
     answer = affected.answer_of_change(change, affected.Request(asked.base))
     plan = None
     if asked.plan:
@@ -86,7 +86,7 @@ def premerge(
         _guarded("rules", _rules, situation),
         _guarded("budget", _budget, situation),
         _guarded("lint", _lint, situation),
-        _joined(_guarded("conflicts", _meeting_rules, situation), names()),
+        conflicts(),
         _tests(answer),
         *([_plan(plan)] if plan else ()),
     )
@@ -208,6 +208,11 @@ def _lint(situation: Situation) -> Section:
 
 
 # -- conflicts -----------------------------------------------------------------------------------------------
+
+
+def _conflicts(situation: Situation) -> Section:
+    rules, names = (_guarded("conflicts", work, situation) for work in (_meeting_rules, _meeting_names))
+    return _joined(rules, names)
 
 
 def _meeting_names(situation: Situation) -> Section:

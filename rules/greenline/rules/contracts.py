@@ -70,10 +70,7 @@ def violations(
     Raises NoModule.
     """
     gone = {*cut, *known} if isinstance(contract, Acyclic) else set(cut)
-    edges = [
-        {to: when for to, when in own.items() if when <= contract.latest and (node, to) not in gone}
-        for node, own in enumerate(imports.edges)
-    ]
+    edges = _counting(imports, contract.latest, gone)
     match contract:
         case Layers():
             return list(_layers(edges, imports, sets, contract))
@@ -86,6 +83,17 @@ def violations(
             return list(_protected(edges, sets, contract))
         case Acyclic():
             return list(_acyclic(edges, imports, sets, contract, before))
+
+
+def _counting(imports: Imports, latest: int, gone: Collection[Edge]) -> list[dict[int, int]]:
+    """The imports up to a kind and without these; most modules have no other, and keep theirs as they are."""
+    edges = [
+        own if max(own.values(), default=latest) <= latest else {to: when for to, when in own.items() if when <= latest}
+        for own in imports.edges
+    ]
+    for importer in {importer for importer, _ in gone}:
+        edges[importer] = {to: when for to, when in edges[importer].items() if (importer, to) not in gone}
+    return edges
 
 
 def before_of(imports: Imports, latest: int) -> Before:

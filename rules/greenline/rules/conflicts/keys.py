@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from functools import cache
 
@@ -54,14 +55,15 @@ def _keys(world: World, path: str) -> dict[str, tuple[int, str]]:
     data = world.tree.read(path)
     if data is None:
         return {}
-    if path.endswith(_DATA):
-        text = data.decode("utf-8", "replace")
-        return {match[1]: (text.count("\n", 0, match.start(1)) + 1, match[2]) for match in _KEY.finditer(text)}
-    if not path.endswith(".py"):
-        return {}
     text = data.decode("utf-8", "replace")
-    matches = [*_IN_DICT.finditer(text), *_OPTION.finditer(text)]
-    return {match[1]: (text.count("\n", 0, match.start(1)) + 1, match[2]) for match in matches}
+    if path.endswith(_DATA):
+        matches = list(_KEY.finditer(text))
+    elif path.endswith(".py"):
+        matches = [*_IN_DICT.finditer(text), *_OPTION.finditer(text)]
+    else:
+        return {}
+    ends = [match.start() for match in re.finditer("\n", text)]
+    return {match[1]: (bisect_left(ends, match.start(1)) + 1, match[2]) for match in matches}
 
 
 def _is_said(world: World, key: str) -> bool:

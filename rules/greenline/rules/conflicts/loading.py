@@ -35,6 +35,8 @@ class Session:
         self.within = within
         self.names: dict[str, set[str]] = {}
         """Files whose import has begun → the names that they have so far."""
+        self.modules: dict[str, dict[str, str]] = {}
+        """The same → those of the names that stand for modules, with the files of these."""
         self.running: list[str] = []
 
     def load(self, path: str) -> None:
@@ -79,8 +81,7 @@ class _Body:
 
     def __init__(self, session: Session, module: Module) -> None:
         self.session, self.tree, self.path = session, session.tree, module.path
-        self.modules: dict[str, str] = {}
-        """Names of this module → the files of the modules that they stand for."""
+        self.modules = session.modules.setdefault(module.path, {})
         self.in_class = False
         self.lazy_annotations = b"from __future__ import annotations" in module.source
 
@@ -240,7 +241,10 @@ class _Body:
             root = root.value
         path = self.modules.get(root.id, "") if isinstance(root, ast.Name) else ""
         for name in reversed(chain):
-            if not path or name in self._names(path):
+            if path and name in self._names(path):
+                path = self.session.modules.get(path, {}).get(name, "")
+                continue
+            if not path:
                 return
             inner = self._submodule(path, name)
             if inner in self.session.running or (not inner and self.session.lacks(path, name)):

@@ -203,8 +203,12 @@ def _imports_of_removed(merge: Merge, side: World, paths: Iterable[str], manifes
     given = {module for modules in import_names(left).values() for module in modules}
     found = []
     modules = {module: name for name, names in import_names(gone).items() for module in names - given}
+    words = {module.partition(".")[0].encode() for module in modules}
     for path in paths:
         if path.endswith(".py") and path in merge.merged.tree.files:
+            source = side.tree.read(path) or b""
+            if not any(word in source for word in words):
+                continue
             before = {module for _, module in _imports(merge.base, path)}
             for line, spelled in _imports(side, path):
                 module = next((one for one in modules if f"{spelled}.".startswith(f"{one}.")), "")
@@ -246,7 +250,8 @@ def _unguarded(node: ast.AST) -> Iterator[tuple[int, str]]:
             yield from _unguarded(part)
     elif not (isinstance(node, ast.With) and any(leaf(item.context_expr) == "suppress" for item in node.items)):
         for part in ast.iter_child_nodes(node):
-            yield from _unguarded(part)
+            if isinstance(part, ast.stmt | ast.excepthandler | ast.match_case):
+                yield from _unguarded(part)
 
 
 def _is_there(merge: Merge, side: World, path: str, module: str) -> bool:

@@ -28,6 +28,10 @@ IN_WORK = "work:"
 """Before a path: the object id of a file as it lies in the work tree."""
 
 
+FEW = 100
+"""Files that are scanned faster than everything is read that was kept of others."""
+
+
 class Blobs:
     """Blobs by object id, through one running git, and what they say; use it as a context manager."""
 
@@ -90,7 +94,8 @@ class Blobs:
     def scanned(self, files: Mapping[str, str]) -> dict[str, Facts]:
         """What the scanner says of Python files: path → object id in, path → facts out."""
         store = FactStore(self._workspace.cache)
-        store.load_packs()
+        if len(files) > FEW:
+            store.load_packs()
         kept = [path for path, oid in files.items() if not oid.startswith(IN_WORK)]
         jobs = [Job(files[path], path) for path in kept]
         known = store.facts(jobs, lambda share: self._workspace.read_blobs([job.oid for job in share]))
