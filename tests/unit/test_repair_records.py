@@ -17,9 +17,14 @@ from greenline.ci.repair.records import LEASES, Attempt, Lease, Leased, attempts
 from greenline.ci.store import METADATA
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Engine:
-    engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path / 'store.db'}", connect_args={"timeout": 30})
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
+    if request.param == "sqlite":
+        engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path / 'store.db'}", connect_args={"timeout": 30})
+    else:
+        url = sqlalchemy.make_url(request.getfixturevalue("postgresql")).set(drivername="postgresql+psycopg")
+        engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+        METADATA.drop_all(engine)
     METADATA.create_all(engine)
     return engine
 

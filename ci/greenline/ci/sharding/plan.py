@@ -136,7 +136,7 @@ def _cheapest(island: _Island, target: float, cost: float) -> list[_Share]:
     """The cheapest runners if packing lost nothing, and then the cheapest one more until all ends in time."""
     counts = mixed.counts(island.units, island.choices, island.pools, None, target)
     best: list[_Share] | None = None
-    for _ in range(max(4, sum(counts.values()) // 4)):
+    for _ in range(max(8, sum(counts.values()) // 4)):
         shares = _on(island, counts, cost)
         if best is None or _end(shares) < _end(best) * 0.999:
             best = shares
