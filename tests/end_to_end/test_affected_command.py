@@ -107,9 +107,17 @@ def test_why_finds_the_chain_between_two_modules(monorepo: Path) -> None:
 
 
 def test_why_refuses_what_it_does_not_know(monorepo: Path) -> None:
-    done = greenline(monorepo, "why", "no.such.module", "--base", "main")
-    assert done.returncode == 2
-    assert "no.such.module" in done.stderr
+    for base in (["--base", "main"], []):
+        done = greenline(monorepo, "why", "no.such.module", *base)
+        assert done.returncode == 2
+        assert "no.such.module" in done.stderr
+
+
+def test_why_refuses_it_where_every_test_is_selected_as_well(monorepo: Path) -> None:
+    subprocess.run(["git", "switch", "--quiet", "main"], cwd=monorepo, check=True)
+    done = greenline(monorepo, "why", "core/tests/test_nothing.py")
+    assert (done.returncode, "test_nothing.py" in done.stderr) == (2, True)
+    assert "every test is selected" in greenline(monorepo, "why", "core/tests/test_text.py").stdout
 
 
 def test_the_switch_turns_selection_off(monorepo: Path) -> None:

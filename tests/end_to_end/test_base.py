@@ -355,6 +355,15 @@ def test_the_default_branch_is_measured_from_the_last_green_commit(clone: Path, 
     check(clone, {}, "", "last green", 0)
 
 
+def test_detached_at_the_latest_commit_of_a_repository_without_remote(clone: Path) -> None:
+    git(clone, "checkout", "--quiet", "main")
+    git(clone, "remote", "remove", "origin")
+    git(clone, "checkout", "--quiet", "--detach")
+    answer = ask(clone, {})
+    assert (selected(answer), answer.complete) == (ALL, False)
+    assert "no commit of it is recorded green" in answer.how
+
+
 def test_a_head_is_measured_like_a_checkout(clone: Path, origin: Origin) -> None:
     git(clone, "checkout", "--quiet", "main")
     (clone / "a.py").write_text("VALUE = 9\n")

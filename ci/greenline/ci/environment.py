@@ -265,7 +265,10 @@ def _default_branch(environment: Mapping[str, str]) -> str | None:
 
 
 def _is_default(refs: _Refs, branch: str, upstream: str | None, commit: str, head: str) -> bool:
-    return refs.current == branch if refs.current and head == "HEAD" else commit == upstream
+    """Whether ``head`` is the default branch or, detached, the latest commit of it: the remote's, if there is one."""
+    if refs.current and head == "HEAD":
+        return refs.current == branch
+    return commit == (upstream or refs.commits.get(f"refs/heads/{branch}"))
 
 
 class _Refs(NamedTuple):

@@ -33,6 +33,10 @@ NO_EFFECT = (
     "**/.gitignore", "**/.gitattributes", "**/.gitkeep", "**/.mailmap", "**/.git-blame-ignore-revs", "**/.editorconfig",
     "**/.vscode/**", "**/.idea/**", "**/.pre-commit-config.yaml", "**/.pre-commit-hooks.yaml", "**/.dockerignore",
     "**/py.typed", "**/.flake8", "**/mypy.ini", "**/.mypy.ini", "**/ruff.toml", "**/.ruff.toml", "**/.pylintrc",
+    "**/MAINTAINERS*", "**/SECURITY*", "**/CITATION.cff", ".devcontainer/**", ".github/styles/**", ".vale.ini",
+    "mkdocs.y*ml", "**/.mdformat.toml", "**/.markdownlint*", "**/.prettierrc*", "**/.prettierignore", "**/.yamllint*",
+    "**/.codespellrc", "**/_typos.toml", "**/.typos.toml", "**/cspell.json", "**/.cspell.json", ".all-contributorsrc",
+    "lefthook.y*ml",
     "**/.coveragerc", "**/.readthedocs.y*ml", "**/renovate.json", "**/codecov.yml", "**/.codecov.yml",
 )  # fmt: skip
 """Files that no test depends on, unless one spells their name."""

@@ -8,9 +8,11 @@ then looked up in the base, and what became of it names the breakage class and t
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
+from greenline.depgraph.blocks import definitions
 from greenline.depgraph.config import Config
 from greenline.depgraph.workspace import Workspace
 from greenline.rules.conflicts.classes import class_problems
@@ -48,6 +50,8 @@ FILE_CHECKS: tuple[Callable[[World, str, frozenset[str]], list[Problem]], ...] =
     registry_problems,
 )
 """What looks at a file in one state, besides :mod:`.uses`."""
+MOST_MOVED = 50
+"""Files that went, in which a file that came is looked for."""
 __all__ = ["Conflict", "find_conflicts"]
 
 
@@ -136,11 +140,39 @@ def new_problems(merge: Merge, path: str, words: frozenset[str]) -> list[Problem
         problems = check(merge.merged, path, words)
         known = {problem.key for world in before for problem in check(world, path, words)} if problems else set()
         found += [problem for problem in problems if problem.key not in known]
-    return [*found, *_drifted(facts, sides)]
+    return [*_without_moved(merge, path, words, found), *_drifted(facts, sides)]
+
+
+def _without_moved(merge: Merge, path: str, words: frozenset[str], found: list[Problem]) -> list[Problem]:
+    """Without what a side has as well, in a function or a file that the other side gave another name: that side is
+    broken by itself."""
+    left, merged = found, merge.merged.tree
+    for world in (merge.ours, merge.theirs) if found and not merge.linear else ():
+        if path in world.tree.files:
+            module = merged.module(path)
+            paths, kept = [path], {"", *(name for name, _ in definitions(module.tree.body if module else []))}
+        else:
+            gone = (old for old in merge.base.tree.files if old not in merged.files and old in world.tree.files)
+            paths, kept = [old for old in gone if old.endswith(".py")][:MOST_MOVED], set()
+        moved: Counter[tuple[str, ...]] = Counter()
+        for old in paths:
+            problems = _read_side(world, old, words, {""}).problems
+            moved.update(_place_apart(one) for one in problems if one.scope not in kept)
+        left, before = [], left
+        for problem in before:
+            if moved[_place_apart(problem)]:
+                moved[_place_apart(problem)] -= 1
+            else:
+                left.append(problem)
+    return left
+
+
+def _place_apart(problem: Problem) -> tuple[str, ...]:
+    return problem.kind, problem.subject, *problem.detail, ast.unparse(problem.node) if problem.node else ""
 
 
 def _read_side(world: World, path: str, words: frozenset[str], scopes: set[str]) -> _Side:
-    """What is to be compared with problems and facts in these functions and classes."""
+    """What is to be compared with problems and facts in these functions and classes ("" for any)."""
     module = world.tree.module(path)
     lines = within(module, scopes, module.lines_with(words | ALWAYS)) if module else []
     return _Side(*read_uses(world, path, words, lines))

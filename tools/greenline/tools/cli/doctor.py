@@ -24,6 +24,7 @@ from greenline.tools.cli.finding import ADVICE, BROKEN, OK, Finding
 _OLDEST_GIT = (2, 25)
 _MANY_FILES = 10_000  # from here on git's own caches are worth a setting
 _PYTEST_SECONDS = 60
+_ERROR = re.compile(r"(E\s+)?(\w+\.)*\w+Error: ")
 
 
 @click.command()
@@ -209,8 +210,11 @@ def _pytest(repository: Workspace, settings: config.Config) -> Iterator[Finding]
             continue
         printed = done.stdout + done.stderr
         if done.returncode:
-            last = (printed.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-            yield Finding("pytest", BROKEN, f"{shown}: {last}", hint)
+            lines = printed.strip().splitlines() or [f"exit code {done.returncode}"]
+            errors = [line.removeprefix("E ").strip() for line in lines if _ERROR.match(line)]
+            if errors and "No module named" in errors[-1]:
+                hint = "install what the tests need into the environment of that Python"
+            yield Finding("pytest", BROKEN, f"{shown}: {(errors or lines)[-1]}", hint)
         elif "pytest-greenline-" in printed:
             yield Finding("pytest", OK, f"{shown}: it starts and has the plugin")
         else:

@@ -50,6 +50,8 @@ def command(
 def _why_affected(what: str, request: Request) -> None:
     change = change_of(request=request, progress=Progress())
     if change.opened is None:
+        if change.workspace.resolve("HEAD"):
+            _node(_opened(request._replace(base="HEAD", base_exact=False)).graph, what)  # refuses what is not there
         click.echo(f"every test is selected: {change.how}")
         return
     opened = change.opened
@@ -111,10 +113,7 @@ def _print_step(opened: Opened, importer: int, imported: int) -> None:
 
 def _why_depends(what: str, other: str, request: Request) -> None:
     """The shortest chain of dependencies between two modules, whichever way it runs."""
-    change = change_of(request=request._replace(base=request.base or "HEAD"), progress=Progress())
-    if change.opened is None:
-        raise GreenlineError(f"there is no graph to look at: {change.how}", change.hint)
-    opened = change.opened
+    opened = _opened(request._replace(base=request.base or "HEAD"))
     first, second = _node(opened.graph, what), _node(opened.graph, other)
     for start, end in ((first, second), (second, first)):
         through = opened.graph.chains([end])
@@ -125,6 +124,13 @@ def _why_depends(what: str, other: str, request: Request) -> None:
             click.echo(opened.graph.path(end))
             return
     click.echo(f"{opened.graph.path(first)} and {opened.graph.path(second)} do not depend on each other")
+
+
+def _opened(request: Request) -> Opened:
+    change = change_of(request=request, progress=Progress())
+    if change.opened is None:
+        raise GreenlineError(f"there is no graph to look at: {change.how}", change.hint)
+    return change.opened
 
 
 def _node(graph: Graph, text: str) -> int:
