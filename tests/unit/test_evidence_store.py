@@ -14,7 +14,7 @@ from conftest import Repository
 from greenline.ci.affected import Request, affected
 from greenline.ci.evidence import exchange
 from greenline.ci.evidence import ingest as ingesting
-from greenline.ci.evidence.forms import KEPT_RUNS, VARIABLE
+from greenline.ci.evidence.forms import KEPT_RUNS, VARIABLE, Entry, pack, pack_entries, unpack_entries, unpack_names
 from greenline.ci.evidence.ingest import Ingested, compact, ingest
 from greenline.ci.evidence.reading import Evidence, load
 from greenline.ci.evidence.sharpen import variant_of
@@ -268,3 +268,14 @@ def test_a_record_holds_where_variables_have_the_values_that_it_was_made_with(he
     assert names({"TOKEN": "x"}, "MO*") == ["TOKEN"]
     (records,) = changed(evidence, configuration.Config(), {}).values()
     assert list(records) == evidence.entries("test_lib.py")["test_a"].numbers
+
+
+def test_entries_of_an_older_store_are_read() -> None:
+    entries = {"test_a": Entry([(3, "x"), (7, "y")], "passed", 0.1, 0), "test_b": Entry([(9, "z")], "passed", 0.2, 4)}
+    older = pack({name: list(entry) for name, entry in entries.items()})
+    for data in (older, pack_entries(unpack_entries(older))):
+        assert unpack_names(data) == ({3: "test_a", 7: "test_a", 9: "test_b"}, {"test_b": 4})
+        assert {name: entry.numbers for name, entry in unpack_entries(data).items()} == {
+            "test_a": [3, 7],
+            "test_b": [9],
+        }

@@ -69,10 +69,13 @@ def pack_entries(entries: dict[str, Entry]) -> bytes:
 
 
 def unpack_entries(data: bytes) -> dict[str, Entry]:
-    return {name: Entry(*values) for name, values in unpack(data.partition(b"\n")[2]).items()}
+    packed = data.partition(b"\n")[2] if data.startswith(b"[") else data  # older stores have no line of names
+    return {name: Entry(*values) for name, values in unpack(packed).items()}
 
 
 def unpack_names(data: bytes) -> Names:
+    if not data.startswith(b"["):
+        data = pack_entries(unpack_entries(data))
     numbers, names, broke = json.loads(data[: data.index(b"\n")])
     return Names(dict(zip(numbers, names, strict=True)), broke)
 
