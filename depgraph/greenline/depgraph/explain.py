@@ -53,7 +53,7 @@ def explain_edge(graph: Graph, importer: int, imported: int, read: Callable[[str
             if hit and not (kind == scan.PREFIX and name.startswith(".")):  # the own package: no line says so
                 text = source.splitlines()[line - 1].decode("utf-8", "replace").strip()
                 return Step(path, target, _KINDS.get(kind, "names it"), line, text)
-    if target.rpartition("/")[2] == "conftest.py":
+    if target.rpartition("/")[2] == "conftest.py" and path.startswith(target.removesuffix("conftest.py")):
         return Step(path, target, "pytest applies it", 0, "")
     if target in parents(path, graph.layout):
         return Step(path, target, "lies in its package", 0, "")

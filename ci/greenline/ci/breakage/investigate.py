@@ -177,7 +177,7 @@ def _failing(
     company = {key: _company(failing[groups[key][0]]) for key in groups}
     scouts = tuple(dict.fromkeys([*chain(*company.values()), *sorted(chain(*tests.values()))]))
     good = question.good or _walk_back(workspace, prober, question.bad, scouts, tuple(chain(*tests.values())))
-    prober.tell(f"{len(groups)} failures; reproducing at bad {question.bad[:12]} and good {(good or 'none')[:12]}")
+    prober.tell(f"failures: {len(groups)}; reproducing at bad {question.bad[:12]} and good {(good or 'none')[:12]}")
     at = [(question.bad, Probe(scouts))] * (RUNS - 1) + ([(good, Probe(scouts))] * RUNS if good else [])
     runs = prober.run_all(at, "reproduce")
     bad_runs, good_runs = runs[: RUNS - 1], runs[RUNS - 1 :]

@@ -79,7 +79,7 @@ def _lines(data: bytes | None) -> list[str]:
 
 
 def _tell(result: Mended, how: str) -> None:
-    print(f"{len(result.conflicts)} fixes in {len(result.files)} files; {how}", file=sys.stderr)
+    print(f"fixes: {len(result.conflicts)}; files: {len(result.files)}; {how}", file=sys.stderr)
     for refusal in result.refused:
         print(f"refused: {refusal}", file=sys.stderr)
     for one in result.left:
