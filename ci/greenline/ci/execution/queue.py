@@ -10,6 +10,7 @@ What goes wrong has an end:
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -162,7 +163,9 @@ class Queue:
         self._rest(doing)
 
     def end(self) -> Ended:
-        failed = [1] if "failed" in self._outcomes.values() else []
+        counts = Counter(self._outcomes.values())
+        self._say(", ".join(f"{count:,} {outcome}" for outcome, count in sorted(counts.items())) or "no test ran")
+        failed = [1] if counts["failed"] else []
         return Ended(
             worst([*failed, *(each for each in self._codes if each not in (1, NOTHING_COLLECTED))]), self._logs
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import tempfile
 
@@ -79,13 +80,13 @@ def command(
     if address is not None:
         from greenline.ci.execution.on_ray import run_ray
 
-        return _told(run_ray(setting, suites, address, who, timeout, _say))
+        return _told(run_ray(setting, suites, address, who, timeout, _say), plan_path, results)
     if index is None:
         machine = Machine(slots or os.cpu_count() or 1, find_gpus(gpus))
     else:
         machine = _runner(plan.pool(plan.shards[index]), slots, gpus)
     with tempfile.TemporaryDirectory(prefix="greenline-") as scratch:
-        return _told(run_slots(setting, suites, machine, who, scratch, timeout, _say))
+        return _told(run_slots(setting, suites, machine, who, scratch, timeout, _say), plan_path, results)
 
 
 def _runner_kind(plan: Plan, index: int | None, local: bool) -> str:
@@ -114,11 +115,12 @@ def _runner(pool: Pool, slots: int | None, logical: int | None) -> Machine:
     return Machine(slots or pool.slots, gpus, pool.memory)
 
 
-def _told(ended: Ended) -> int:
-    """Print what workers said that did not end well; the exit code."""
+def _told(ended: Ended, plan: str, results: str) -> int:
+    """Print what workers said that did not end well, and what proves the run; the exit code."""
     for log in ended.logs:
         with open(log, encoding="utf-8", errors="replace") as file:
             print(f"\n== {log}\n{file.read()}", flush=True)
+    _say(f"the results prove it: {shlex.join(['greenline', 'shard', 'verify', '--plan', plan, results])}")
     return ended.code
 
 
