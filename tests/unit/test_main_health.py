@@ -102,3 +102,11 @@ def test_same_records_and_time_same_answer(store: Engine) -> None:
     record_run(store, run("a", 0, "t"))
     assert read(store, 50) == read(store, 50)
     assert read(store, -1).green is None
+
+
+def test_an_open_break_without_any_run_is_red(store: Engine) -> None:
+    record_event(store, BREAK._replace(detected=300.0))
+    assert read(store, 299).green is None
+    assert read(store, 310).green is False
+    record_run(store, MainRun("mended", 400.0, True))
+    assert read(store, 410).green is True

@@ -184,10 +184,13 @@ def judge(
     recent = [run for run in runs if run.at >= now - window]
     flakes = find_flakes(recent)
     breaks = [event for event in events if event.kind == "break"]
+    last = runs[-1].at if runs else now - window
+    # What repair saw fail counts as red, until a run of main is green.
+    is_open = any(event.green is None and event.detected >= last for event in breaks)
     return Health(
         now,
         len(recent),
-        runs[-1].green if runs else None,
+        False if is_open else runs[-1].green if runs else None,
         green_share(runs, now - window, now),
         next((run.commit for run in reversed(runs) if run.green), None),
         _spread([event.detected - event.landed for event in breaks if event.landed is not None]),
