@@ -11,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -49,9 +50,9 @@ def sandbox(request: pytest.FixtureRequest) -> Sandbox:
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+def engine() -> Iterator[tuple[str, str]]:
     """(an image with nothing but Debian's python3, a podman with storage of its own); made without any registry."""
-    top = tmp_path_factory.mktemp("podman")
+    top = Path(tempfile.mkdtemp(prefix="podman"))  # podman takes no --runroot of more than 50 characters
     (top / "containers.conf").write_text('[containers]\ndefault_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]\n')
     runc = f"--runtime={shutil.which('runc')}" if shutil.which("runc") else ""  # crun refuses some mixed cgroups
     where = f"--root={top}/root --runroot={top}/run --tmpdir={top}/tmp --storage-driver=vfs --events-backend=none"
@@ -84,6 +85,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]
         pytest.skip(f"podman cannot run containers here: {tried.stderr.strip()}")
     yield image, str(program)
     subprocess.run([program, "rm", "--all", "--force"], capture_output=True)
+    shutil.rmtree(top, ignore_errors=True)
 
 
 def run(sandbox: Sandbox, folder: Path, code: str, timeout: float = 60.0, **more: object) -> Result:
