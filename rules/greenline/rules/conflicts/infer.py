@@ -6,17 +6,14 @@ these are UNKNOWN, and nobody is told anything about what is unknown. MISSING me
 
 from __future__ import annotations
 
-import abc
 import ast
-import builtins
-import dataclasses
 import enum
-import typing
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from greenline.depgraph.blocks import leaf
 from greenline.depgraph.fixtures import FileFixtures
+from greenline.rules.conflicts.library import library_class, may_have
 from greenline.rules.conflicts.modules import Binding, Function, Members, local_bindings, members
 from greenline.rules.conflicts.tree import Tree
 
@@ -46,7 +43,6 @@ _MODULE_ATTRIBUTES = frozenset(
     """__name__ __file__ __doc__ __path__ __dict__ __spec__ __loader__ __package__ __cached__ __annotations__
     __all__ __class__""".split()  # noqa: SIM905
 )
-_LIBRARIES = {"abc": abc, "builtins": builtins, "enum": enum, "typing": typing, "dataclasses": dataclasses}
 _PLAIN_DECORATORS = frozenset(
     ("dataclass", "total_ordering", "final", "unique", "runtime_checkable", "define", "frozen", "attrs")
 )
@@ -185,7 +181,7 @@ class World:
         return result
 
     def _library(self, path: str, node: ast.expr) -> object | None:
-        """The class of the standard library that a base names, for the few modules that are always loaded."""
+        """The class of the standard library that a base names."""
         if isinstance(node, ast.Subscript):
             return self._library(path, node.value)
         module = self.tree.module(path)
@@ -200,8 +196,7 @@ class World:
             name = bound[-1].name if bound else name
         else:
             return None
-        library = _LIBRARIES.get(origins.pop()) if len(origins) == 1 else None
-        return getattr(library, name, None) if library else None
+        return library_class(origins.pop(), name) if len(origins) == 1 else None
 
     def class_member(self, owner: Value, name: str, after: int = 0) -> tuple[Class, Binding] | str:
         """Where a class or one of its bases binds a name: the class and the binding; else "self" (methods set it),
@@ -212,7 +207,7 @@ class World:
                 return one, found[-1]
         if any(name in one.members.on_self for one in ancestry.classes):
             return "self"
-        if any(hasattr(base, name) for base in ancestry.outside) or hasattr(object, name):
+        if any(may_have(base, name) for base in ancestry.outside) or hasattr(object, name):
             return "outside"
         if ancestry.open and not any(one.members.open for one in ancestry.classes):
             return "weak"
