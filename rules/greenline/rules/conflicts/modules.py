@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import re
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
+
+from greenline.depgraph.blocks import leaf
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -91,9 +93,14 @@ def local_bindings(function: Function) -> dict[str, list[Binding]]:
 
 
 def bindings(body: Sequence[ast.stmt], sure: bool = True) -> Iterator[tuple[str, Binding]]:
-    """The names that a module or class body binds, in order, through conditions and loops; "*" for a star import."""
-    for node in body:
+    """The names that a module or class body binds, in order, through conditions and loops; "*" for a star import.
+
+    Without overloads that are only there for type checkers.
+    """
+    for at, node in enumerate(body):
         match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() if _is_overload(node, body[at + 1 :]):
+                pass
             case ast.FunctionDef() | ast.AsyncFunctionDef():
                 yield node.name, Binding("function", node, sure=sure)
             case ast.ClassDef():
@@ -108,6 +115,12 @@ def bindings(body: Sequence[ast.stmt], sure: bool = True) -> Iterator[tuple[str,
                     yield alias.asname or alias.name, Binding("import", alias, module, alias.name, sure)
             case _:
                 yield from _of_statement(node, sure)
+
+
+def _is_overload(node: Function, later: Iterable[ast.stmt]) -> bool:
+    return any(leaf(one) == "overload" for one in node.decorator_list) and any(
+        isinstance(one, Function) and one.name == node.name for one in later
+    )
 
 
 def _of_statement(node: ast.stmt, sure: bool) -> Iterator[tuple[str, Binding]]:
