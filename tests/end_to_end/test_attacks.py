@@ -131,10 +131,13 @@ def listener() -> Iterator[tuple[str, str, list[str]]]:
                 return
             came.append(str(server.getsockname()))
 
-    for server in servers:
-        threading.Thread(target=accept, args=(server,), daemon=True).start()
+    threads = [threading.Thread(target=accept, args=(server,), daemon=True) for server in servers]
+    for thread in threads:
+        thread.start()
     yield f"127.0.0.1:{servers[0].getsockname()[1]}", name, came
-    for server in servers:
+    for server, thread in zip(servers, threads, strict=True):
+        server.shutdown(socket.SHUT_RDWR)  # a thread in accept() would go on with whatever socket gets this number next
+        thread.join()
         server.close()
 
 

@@ -201,8 +201,11 @@ def echo() -> Iterator[int]:
             with connection:
                 connection.sendall(connection.recv(100).upper())
 
-    threading.Thread(target=serve, daemon=True).start()
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
     yield server.getsockname()[1]
+    server.shutdown(socket.SHUT_RDWR)  # a thread in accept() would go on with whatever socket gets this number next
+    thread.join()
     server.close()
 
 
