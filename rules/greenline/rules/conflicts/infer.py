@@ -159,7 +159,7 @@ class World:
         mine = Class(value.path, value.name, value.node, members(value.node))
         classes = [mine]
         outside: list[object] = []
-        is_open = depth > DEPTH or mine.members.open or mine.members.settable or not _is_plain(value.node)
+        is_open = depth > DEPTH or mine.members.settable or not _is_plain(value.node)
         module = Scope(self, value.path)
         for base in value.node.bases:
             target = module.evaluate(base.value if isinstance(base, ast.Subscript) else base)
@@ -209,9 +209,11 @@ class World:
             return "self"
         if any(may_have(base, name) for base in ancestry.outside) or hasattr(object, name):
             return "outside"
-        if ancestry.open and not any(one.members.open for one in ancestry.classes):
+        # __getattr__ answers for instances only, not for the class itself.
+        answers = owner.kind != "class" and any(one.members.open for one in ancestry.classes)
+        if ancestry.open and not answers:
             return "weak"
-        if ancestry.open or name in ("__dict__", "__weakref__", "__annotations__", "__members__", "name", "value"):
+        if answers or name in ("__dict__", "__weakref__", "__annotations__", "__members__", "name", "value"):
             return "unknown"
         if name in dir(type) or name in ("_fields", "_asdict", "_replace", "_make", "__dataclass_fields__"):
             return "unknown"
