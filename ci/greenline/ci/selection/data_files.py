@@ -180,6 +180,8 @@ def seed_mentions(found: Found, path: str) -> bool:
 def _look_up_all(found: Found) -> None:
     """Ask who spells the names of all changed files together, and of the data files that do: git reads everything
     for each question, and a change may have hundreds of data files."""
+    if found.spellings.asked:
+        return
     front = {posixpath.basename(state.path) for state in found.opened.changes if not is_code(state.path)}
     asked: set[str] = set()
     while front and len(asked) < MOST_NAMES:

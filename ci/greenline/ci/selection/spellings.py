@@ -21,6 +21,11 @@ class Spellings:
         self._files: dict[str, list[str]] = {}
         self._found: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = {}
 
+    @property
+    def asked(self) -> bool:
+        """Whether anything was asked yet."""
+        return bool(self._files)
+
     def of(self, names: Iterable[str]) -> list[str]:
         """The files, Python or not, that contain one of these names, also as a part of another one; sorted."""
         names = list(names)
