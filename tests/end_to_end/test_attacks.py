@@ -342,9 +342,12 @@ def test_19_a_proposal_is_not_repaired_in_turn(broken: Main) -> None:
     assert broken.repair(Wanted(branch, broken.good)).outcomes == ()
 
 
-def test_20_two_runs_make_one_branch(broken: Main) -> None:
+@pytest.mark.parametrize("store", ["", "off"])
+def test_20_two_runs_make_one_branch(broken: Main, store: str) -> None:
+    """With the lease of a store, and without one, where only the push can tell."""
+    added = {"GREENLINE_STORE": store} if store else {}
     reports: list[Report] = []
-    threads = [threading.Thread(target=lambda: reports.append(broken.repair())) for _ in range(2)]
+    threads = [threading.Thread(target=lambda: reports.append(broken.repair(**added))) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:

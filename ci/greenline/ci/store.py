@@ -8,7 +8,9 @@ decided here, once: a pull request's CI run only reads.
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import sqlalchemy
@@ -53,10 +55,7 @@ def open_store(workspace: Workspace, config: Config, environment: Mapping[str, s
         elif not may_write:
             event.listen(engine, "connect", _forbid_writes)
         if may_write:
-            with engine.begin() as connection:
-                if not local:  # shards that come at once would all see that a table is missing
-                    connection.execute(sqlalchemy.text(f"SELECT pg_advisory_xact_lock({_TABLES_LOCK})"))
-                METADATA.create_all(connection)
+            _make_tables(engine, local)
         else:
             engine.connect().close()
     except ImportError:
@@ -68,6 +67,16 @@ def open_store(workspace: Workspace, config: Config, environment: Mapping[str, s
         name = url.render_as_string(hide_password=True)
         raise NoStore(f"the store {name} cannot be used: {reason}", f"see store in greenline.yaml, or ${URL}") from None
     return engine
+
+
+def _make_tables(engine: Engine, local: bool) -> None:
+    """Make the tables that are missing; of runs that come at once, all but one find them made."""
+    if set(METADATA.tables) <= set(sqlalchemy.inspect(engine).get_table_names()):
+        return
+    lock = "BEGIN IMMEDIATE" if local else f"SELECT pg_advisory_xact_lock({_TABLES_LOCK})"
+    with engine.begin() as connection:
+        connection.exec_driver_sql(lock)
+        METADATA.create_all(connection)
 
 
 def may_write(workspace: Workspace, config: Config, environment: Mapping[str, str] = os.environ) -> bool:
@@ -121,7 +130,8 @@ def _prepare_file(engine: Engine, path: str | None) -> None:
 
 
 def _set_pragmas(connection: Any, _: object) -> None:
-    connection.execute("PRAGMA journal_mode=WAL")  # readers do not wait for a writer
+    with suppress(sqlite3.OperationalError):  # a run that opens the new file at the same time sets it
+        connection.execute("PRAGMA journal_mode=WAL")  # readers do not wait for a writer
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("PRAGMA foreign_keys=ON")
 

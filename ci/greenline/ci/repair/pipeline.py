@@ -159,6 +159,8 @@ def _handle(
             return outcome
     except records.Leased as error:
         return Outcome(breakage, HANDED_OFF, f"another run repairs this failure: {error}")
+    except plain_git.Lost as error:
+        return _open_proposal(job, breakage) or Outcome(breakage, HANDED_OFF, f"not proposed: {error.message}")
 
 
 def _scrubbed(breakage: Breakage, secrets: tuple[str, ...]) -> Breakage:
