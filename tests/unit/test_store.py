@@ -8,8 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import sqlalchemy
 from conftest import Repository
 
-import greenline.ci.main_health  # noqa: F401  declares tables
-import greenline.ci.repair.records  # noqa: F401
+import greenline.ci.repair.records  # noqa: F401  declares tables
 from greenline.ci.store import METADATA, open_store
 from greenline.depgraph import config as configuration
 from greenline.depgraph.workspace import find
