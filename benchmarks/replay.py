@@ -108,7 +108,9 @@ def main() -> int:
     parser.add_argument("--until", default="HEAD")
     parser.add_argument("--tests", default="", help="what pytest is given in the runs of all tests; default: nothing")
     parser.add_argument("--again", action="store_true", help="use nothing of an earlier run")
+    parser.add_argument("--seconds", type=float, default=1e9, help="replay for so long, then print what is known")
     args = parser.parse_args()
+    until = time.monotonic() + args.seconds
     workspace = find(str(args.clone))
     home = trees.BUILD / "replay" / args.clone.name
     if args.again:
@@ -132,6 +134,8 @@ def main() -> int:
                     f" {len(row.missed)} missed",
                     flush=True,
                 )
+                if time.monotonic() > until:
+                    break
     finally:
         replay.close()
     testmon = Testmon(home, args.testmon, tests).compare(commits[0], rows) if args.testmon else []
