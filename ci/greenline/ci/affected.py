@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from greenline.ci.environment import find_base
@@ -26,7 +26,8 @@ class Request(NamedTuple):
     """What to answer: the base to measure from, the head (None: the work tree), one suite or all.
 
     ``mode``: "static" (the import graph), "auto" (sharpened by evidence where there is any) or "evidence" (only
-    tests that evidence decides about).
+    tests that evidence decides about). ``paths``: files of the repository; what would a change of these affect,
+    whatever else changed? The import graph alone answers that.
     """
 
     base: str | None = None
@@ -35,6 +36,7 @@ class Request(NamedTuple):
     suite: str | None = None
     reasons: bool = True
     mode: str = "auto"
+    paths: tuple[str, ...] = ()
 
 
 NOW = Request()
@@ -96,6 +98,8 @@ def change_of(
     if environment.get(SWITCH, config.selection).lower() in ("off", "0", "false", "no"):
         where = f"${SWITCH}" if SWITCH in environment else "greenline.yaml"
         return Change(workspace, config, None, None, f"selection is off ({where})")
+    if request.paths:
+        request = request._replace(base="HEAD", base_exact=True, head=None)
     head = request.head
     if head is not None:
         head = workspace.resolve(head)
@@ -108,7 +112,13 @@ def change_of(
         opened = open_change(workspace, config, base.commit, head, progress)
     except GitError as error:
         return Change(workspace, config, None, base.commit, error.message, error.hint or "")
-    return Change(workspace, config, opened, base.commit, base.how)
+    how = f"as if {named(request.paths)} changed" if request.paths else base.how
+    return Change(workspace, config, opened, base.commit, how)
+
+
+def named(paths: Sequence[str]) -> str:
+    """Files in a few words: the path of one, the number of more."""
+    return paths[0] if len(paths) == 1 else f"{len(paths):,} files"
 
 
 def affected(
@@ -159,7 +169,9 @@ def answer_of(
 ) -> Answer:
     """The answer for an open change."""
     share = None
-    if request.mode != "static" and place(opened.workspace, config, environment):
+    if request.paths:
+        selection = select_static(opened, config, request.reasons, environment, request.paths)
+    elif request.mode != "static" and place(opened.workspace, config, environment):
         from greenline.ci.evidence.sharpen import sharpen  # only who has evidence pays for it
 
         def static(reasons: bool) -> Selection:
@@ -201,17 +213,21 @@ def answer_of(
 
 
 def select_static(
-    opened: Opened, config: configuration.Config, reasons: bool = True, environment: Mapping[str, str] = os.environ
+    opened: Opened,
+    config: configuration.Config,
+    reasons: bool = True,
+    environment: Mapping[str, str] = os.environ,
+    paths: Sequence[str] = (),
 ) -> Selection:
     """The static rule, with the imports that evidence has seen where no statement shows them. They only add."""
     if not place(opened.workspace, config, environment):
-        return select(opened, config, reasons)
+        return select(opened, config, reasons, named=paths)
     from greenline.ci.evidence import learned, reading  # only who has a store pays for it
 
     try:
-        return select(opened, config, reasons, learned.read(opened.workspace, config, environment))
+        return select(opened, config, reasons, learned.read(opened.workspace, config, environment), paths)
     except reading.store_errors() as error:
-        selection = select(opened, config, reasons)
+        selection = select(opened, config, reasons, named=paths)
         return selection._replace(warnings=[*selection.warnings, reading.unreadable(error)])
 
 
