@@ -10,8 +10,8 @@ from greenline.depgraph.blocks import leaf, same
 from greenline.rules.conflicts.infer import UNKNOWN, Scope, Value, World
 from greenline.rules.conflicts.merge import Merge
 from greenline.rules.conflicts.modules import Function, Module
+from greenline.rules.conflicts.problem import Problem
 from greenline.rules.conflicts.report import Found
-from greenline.rules.conflicts.uses import Problem
 from greenline.rules.fixes.assertions import is_test
 from greenline.rules.fixes.fix import Fix
 

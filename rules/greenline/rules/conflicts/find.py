@@ -27,12 +27,13 @@ from greenline.rules.conflicts.merge import Merge, open_merge
 from greenline.rules.conflicts.migrations import migration_heads
 from greenline.rules.conflicts.name import explain
 from greenline.rules.conflicts.pollution import pollution
+from greenline.rules.conflicts.problem import Fact, Problem
 from greenline.rules.conflicts.registry import registry_problems
 from greenline.rules.conflicts.report import Conflict, Found, as_conflict, textual
 from greenline.rules.conflicts.requests import fixture_problems
 from greenline.rules.conflicts.results import fits
 from greenline.rules.conflicts.touched import news, within, words_of
-from greenline.rules.conflicts.uses import ALWAYS, Fact, Problem, read_uses
+from greenline.rules.conflicts.uses import ALWAYS, read_uses
 
 CHECKS: tuple[Callable[[Merge], list[Found]], ...] = (
     collisions,

@@ -17,9 +17,9 @@ from greenline.rules.conflicts.infer import World
 from greenline.rules.conflicts.loading import Failed, Session, packages_of
 from greenline.rules.conflicts.merge import Merge
 from greenline.rules.conflicts.modules import Module
+from greenline.rules.conflicts.problem import Problem
 from greenline.rules.conflicts.report import Found
 from greenline.rules.conflicts.tree import Tree
-from greenline.rules.conflicts.uses import Problem
 from greenline.rules.fixes.fix import Fix, Refused
 
 

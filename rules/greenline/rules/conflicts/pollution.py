@@ -16,8 +16,8 @@ from greenline.depgraph.blocks import same
 from greenline.rules.conflicts.infer import Scope, World
 from greenline.rules.conflicts.merge import Merge
 from greenline.rules.conflicts.modules import Function, Module
+from greenline.rules.conflicts.problem import Problem
 from greenline.rules.conflicts.report import Found
-from greenline.rules.conflicts.uses import Problem
 
 Cell = tuple[str, ...]
 """A variable: file and name of a module's or a class's attribute, with a key for an item; or "os.environ" and a key."""
