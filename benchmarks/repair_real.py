@@ -55,7 +55,6 @@ REPOSITORIES = {
         "python-attrs/attrs", "src/attr", ("hypothesis", "cloudpickle", "zope.interface", "pympler", "pytest-xdist")
     ),
     "import-linter": Repository("seddonym/import-linter", "src/importlinter", ("pyyaml",)),
-    "packaging": Repository("pypa/packaging", "src/packaging", ("pretend", "hypothesis", "tomli_w")),
     "werkzeug": Repository("pallets/werkzeug", "src/werkzeug", ("cryptography", "watchdog", "pytest-timeout")),
 }
 HOME = Path("build/repair-real").resolve()

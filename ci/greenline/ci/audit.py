@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from greenline.ci.affected import SWITCH, Answer, Request, Test, affected
+from greenline.ci.environment import no_commit
 from greenline.ci.evidence.ingest import ingest
 from greenline.ci.execution.local import call_of, runs_of
 from greenline.ci.shadow import BAD, Selected, as_tests, known_tests, outcomes
@@ -224,7 +225,11 @@ def _just(answer: Answer, tests: list[Test]) -> Answer:
 
 def history(workspace: Workspace, count: int, until: str = "HEAD") -> list[str]:
     """The last commits of the main line, the oldest first, with the one before them. Raises GreenlineError."""
+    if workspace.resolve(until) is None:
+        raise no_commit(workspace, "--until: ", until)
     commits = workspace.git("rev-list", "--first-parent", f"--max-count={count + 1}", until).split()
     if len(commits) < 2:
-        raise GreenlineError("there is no history to replay", "a shallow clone? git fetch --unshallow")
+        deeper = "this clone is shallow: git fetch --unshallow origin"
+        later = f"{until} is the first commit, and a replay needs one before it: audit again after the next"
+        raise GreenlineError("there is no history to replay", deeper if workspace.is_shallow() else later)
     return commits[::-1]

@@ -13,6 +13,7 @@ from greenline.ci.audit import Replay, Step, history
 from greenline.ci.store import open_store
 from greenline.depgraph import config as configuration
 from greenline.depgraph.errors import GreenlineError
+from greenline.depgraph.wording import plural
 from greenline.depgraph.workspace import find
 
 
@@ -82,14 +83,17 @@ def _text(ledgers: list[scores.Ledger]) -> str:
     lines = []
     for each in ledgers:
         share = 100 * each.selected / max(1, each.tests)
-        lines.append(f"suite {each.suite}: {each.builds:,} builds, {share:.1f} % of {each.tests:,} tests selected")
+        lines.append(
+            f"suite {each.suite}: {plural(each.builds, 'build')},"
+            f" {share:.1f} % of {plural(each.tests, 'test')} selected"
+        )
         money = f", {each.saved_money:,.2f} in money" if each.saved_money is not None else ""
         lines.append(f"  saved {each.saved_seconds / 60:,.1f} minutes of tests{money}")
         lines.append(
-            f"  missed {len(each.missed):,} of {each.sampled:,} tests that were looked at: escape rate"
+            f"  missed {len(each.missed):,} of {plural(each.sampled, 'test')} looked at: escape rate"
             f" {100 * each.rate:.2f} %, with 95 % confidence {100 * each.low:.2f} to {100 * each.high:.2f} %"
         )
         lines += [f"  missed {commit[:10]} {test}: {cause}" for commit, test, cause in each.missed]
         if each.ready:
-            lines.append(f"  {each.clean} builds in a row without a miss: selection can be switched on")
+            lines.append(f"  {plural(each.clean, 'build')} in a row without a miss: selection can be switched on")
     return "\n".join(lines)
