@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import NamedTuple
 
 import pytest
 from calls import GREENLINE, call
+from conftest import Repository
 
 from greenline.ci.affected import NOW, Answer, Request, affected
 from greenline.depgraph.errors import GreenlineError
@@ -388,6 +390,17 @@ def test_there_is_nothing_to_audit_before_the_first_commit(clone: Path) -> None:
     git(clone, "commit", "--quiet", "--message=first")
     done = call(clone, GREENLINE, "audit")
     assert done.code == 2 and "HEAD is the first commit" in done.err
+
+
+@pytest.mark.slow
+def test_an_audit_says_on_a_terminal_what_it_does(repository: Repository) -> None:
+    repository.commit({"tests/test_a.py": "def test_a():\n    pass\n"})
+    head = repository.commit()
+    ours, theirs = pty.openpty()
+    subprocess.run([GREENLINE, "audit"], cwd=repository.root, stdout=subprocess.DEVNULL, stderr=theirs, check=True)
+    os.close(theirs)
+    told = os.read(ours, 10_000).decode()
+    assert "recording every test at" in told and f"replaying {head[:10]}, 1 of 1" in told
 
 
 def test_another_user_s_repository_names_the_way_out(clone: Path) -> None:

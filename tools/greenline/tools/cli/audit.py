@@ -49,7 +49,7 @@ def command(
     replay = Replay(workspace, python, sample)
     found = []
     try:
-        for step in replay.steps(history(workspace, commits, until)):
+        for step in replay.steps(history(workspace, commits, until), _working):
             found.append(_score(step))
             _tell(step)
     finally:
@@ -66,6 +66,12 @@ def _score(step: Step) -> scores.Score:
         "all", "replay", step.commit, time.time(), step.tests, step.selected, step.seconds, step.selected_seconds,
         looked_at, step.missed,
     )  # fmt: skip
+
+
+def _working(what: str) -> None:
+    """On a terminal, a line that the next one overwrites."""
+    if sys.stderr.isatty():
+        print(f"greenline: {what}\033[K", end="\r", file=sys.stderr, flush=True)
 
 
 def _tell(step: Step) -> None:
