@@ -265,7 +265,7 @@ def among(kind: str, commits: int, name: str, root: Path, python: Path, count: i
 def undo(root: Path, fix: str, source: str, line: list[str], at: int) -> str:
     """main: ``line``, with the fix undone after its commit ``at``. The guilty commit, "" if there is none."""
     reset(root)
-    if is_in(root, fix, line[0]):  # else its tests need not pass at the commit that is called good
+    if is_in(root, fix, line[at]):
         git(root, "reset", "-q", "--hard", line[at])
         patch = git(root, "diff", fix, f"{fix}^", "--", source, strip=False)
         if not subprocess.run(["git", "apply", "-"], cwd=root, input=patch, text=True, capture_output=True).returncode:
