@@ -55,7 +55,6 @@ REPOSITORIES = {
         "python-attrs/attrs", "src/attr", ("hypothesis", "cloudpickle", "zope.interface", "pympler", "pytest-xdist")
     ),
     "import-linter": Repository("seddonym/import-linter", "src/importlinter", ("pyyaml",)),
-    "packaging": Repository("pypa/packaging", "src/packaging", ("pretend", "hypothesis", "tomli_w")),
     "werkzeug": Repository("pallets/werkzeug", "src/werkzeug", ("cryptography", "watchdog", "pytest-timeout")),
 }
 HOME = Path("build/repair-real").resolve()
@@ -266,7 +265,7 @@ def among(kind: str, commits: int, name: str, root: Path, python: Path, count: i
 def undo(root: Path, fix: str, source: str, line: list[str], at: int) -> str:
     """main: ``line``, with the fix undone after its commit ``at``. The guilty commit, "" if there is none."""
     reset(root)
-    if is_in(root, fix, line[0]):  # else its tests need not pass at the commit that is called good
+    if is_in(root, fix, line[at]):
         git(root, "reset", "-q", "--hard", line[at])
         patch = git(root, "diff", fix, f"{fix}^", "--", source, strip=False)
         if not subprocess.run(["git", "apply", "-"], cwd=root, input=patch, text=True, capture_output=True).returncode:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from greenline.ci.environment import find_base
+from greenline.ci.environment import find_base, no_commit
 from greenline.ci.evidence.place import place
 from greenline.ci.selection.select import SelectedTest, Selection, select
 from greenline.depgraph import config as configuration
@@ -14,6 +14,7 @@ from greenline.depgraph.errors import GreenlineError
 from greenline.depgraph.index import Opened, Progress, list_tests, open_change
 from greenline.depgraph.linking import TEST
 from greenline.depgraph.suites import SuiteIndex
+from greenline.depgraph.wording import plural
 from greenline.depgraph.workspace import ABSENT, GitError, NotARepository, Workspace, find, root_of, walk
 
 FEW = 2000
@@ -104,7 +105,7 @@ def change_of(
     if head is not None:
         head = workspace.resolve(head)
         if head is None:
-            raise GreenlineError(f"--head: git knows no commit {request.head!r}", "git fetch it first")
+            raise no_commit(workspace, "--head: ", str(request.head))
     base = find_base(workspace, config.base, request.base, request.base_exact, head or "HEAD", environment)
     if base.commit is None:
         return Change(workspace, config, None, None, base.how, base.hint or "")
@@ -118,7 +119,7 @@ def change_of(
 
 def named(paths: Sequence[str]) -> str:
     """Files in a few words: the path of one, the number of more."""
-    return paths[0] if len(paths) == 1 else f"{len(paths):,} files"
+    return paths[0] if len(paths) == 1 else plural(len(paths), "file")
 
 
 def affected(
@@ -192,7 +193,7 @@ def answer_of(
         if elsewhere:
             tests = [test for test in tests if test.path not in set(elsewhere)]
             warnings.append(
-                f"{len(elsewhere)} affected test files are not in this work tree (a sparse checkout?) and left out,"
+                f"{plural(len(elsewhere), 'affected test file')} not in this work tree (a sparse checkout?): left out,"
                 f" such as {elsewhere[0]}; --head HEAD names them"
             )
     if not selection.total:

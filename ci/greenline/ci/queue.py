@@ -16,7 +16,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 from greenline.ci.affected import Request, affected
-from greenline.ci.environment import default_branch
+from greenline.ci.environment import default_branch, no_commit
 from greenline.depgraph import config as configuration
 from greenline.depgraph.errors import GreenlineError
 from greenline.depgraph.parallel import map_shares
@@ -105,7 +105,7 @@ def judge(
 def _commit(workspace: Workspace, name: str) -> str:
     found = workspace.resolve(name)
     if found is None:
-        raise GreenlineError(f"git knows no commit {name!r}", "git fetch it, or see the names with: git branch -a")
+        raise no_commit(workspace, "", name)
     return found
 
 

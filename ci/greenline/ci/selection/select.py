@@ -20,6 +20,7 @@ from greenline.depgraph.linking import ALWAYS, CONFTEST, LOCAL, TEST, UNKNOWN
 from greenline.depgraph.locks import is_manifest
 from greenline.depgraph.overlay import FileState
 from greenline.depgraph.suites import Suite, is_config_name, read_config
+from greenline.depgraph.wording import plural
 from greenline.depgraph.workspace import ABSENT
 from greenline.depgraph.workspace import UNKNOWN as IN_WORK_TREE
 
@@ -120,8 +121,8 @@ def _unknown(found: Found) -> None:
         for node in nodes:
             found.seed(node, "cannot be read, so it may depend on the change")
         found.warnings.append(
-            f"{len(nodes)} files cannot be read, such as {min(nodes.values())}: what depends on them counts as"
-            " affected; in a partial clone, git fetch --refetch --no-filter gets them"
+            f"{plural(len(nodes), 'file')} cannot be read, such as {min(nodes.values())}:"
+            " what depends on them counts as affected; in a partial clone, git fetch --refetch --no-filter gets them"
         )
 
 

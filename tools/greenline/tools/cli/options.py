@@ -12,6 +12,7 @@ import click
 
 from greenline.ci.affected import Answer, Request
 from greenline.depgraph.errors import GreenlineError
+from greenline.depgraph.wording import plural
 
 
 def change_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -72,7 +73,7 @@ def tell(answer: Answer, seconds: float) -> None:
     files = len(answer.tests)
     base = f"base {answer.base[:7]} ({answer.how})" if answer.base else f"no base: {answer.how}"
     rests_on = "static" if answer.share is None else f"{int(100 * answer.share)} % by evidence"
-    print(f"{files:,} of {answer.total:,} test files; {base}; {rests_on}; {seconds:.2f} s", file=sys.stderr)
+    print(f"{files:,} of {plural(answer.total, 'test file')}; {base}; {rests_on}; {seconds:.2f} s", file=sys.stderr)
     if answer.everything and answer.complete:
         print(f"everything is affected: {answer.everything}", file=sys.stderr)
     elif not answer.everything and any(test.reason for test in answer.tests):

@@ -15,6 +15,7 @@ from greenline.depgraph.errors import GreenlineError
 from greenline.depgraph.explain import explain_edge, find_node
 from greenline.depgraph.graph import Graph
 from greenline.depgraph.index import Opened
+from greenline.depgraph.wording import plural
 from greenline.tools.cli.options import Progress, change_options, readings, request_of
 
 if TYPE_CHECKING:
@@ -126,7 +127,11 @@ def _tell_evidence(path: str, found: list[Verdict]) -> bool:
     unknown = [each for each in found if each.affected is None]
     spared = sum(each.affected is False for each in found)
     if spared:
-        what = f"{spared:,} tests of {path} are" if len(found) > 1 else f"{path}::{found[0].name} is"
+        what = (
+            f"{plural(spared, 'test')} of {path} {'is' if spared == 1 else 'are'}"
+            if len(found) > 1
+            else f"{path}::{found[0].name} is"
+        )
         click.echo(f"{what} not affected: seen to run nothing that the change reaches")
     for test, _, why in unknown:
         click.echo(f"{path}::{test}: no record of it holds ({why}), so imports decide:")
