@@ -56,6 +56,7 @@ class Names:
         self._opened = opened
         self._files: dict[str, list[str]] = {}
         self._everywhere: dict[bytes, list[str]] | None = None
+        self._listers: frozenset[str] | None = None
         self._texts: dict[str, Text] = {}
         self._classes: dict[str, list[tuple[str, ast.ClassDef]]] = {}
 
@@ -104,6 +105,13 @@ class Names:
             source = self._opened.read_head(path) or b""
             numbers = [number for number, line in enumerate(source.splitlines(), 1) if pattern.search(line)]
         return _at(regions, numbers)
+
+    def listers(self) -> frozenset[str]:
+        """The Python files that contain a word by which something can be listed: one search for all of them."""
+        if self._listers is None:
+            words = [part for word in sorted(LISTING) for part in ("-e", word)]
+            self._listers = frozenset(self._grep("-lzwF", *words, "--", "*.py"))
+        return self._listers
 
     def listing(self, path: str) -> Iterator[Region]:
         """The regions of a Python file that may list what a module holds."""

@@ -47,6 +47,7 @@ class Rule:
         self.opened, self.evidence, self.names = opened, evidence, names
         self.old = {each.path: opened.contents.get(each.path, each.base) for each in opened.changes}
         self._blocks: dict[str, dict[str, BitMap]] = {}
+        self._listers: dict[str, BitMap] = {}
 
     # -- records -------------------------------------------------------------------------------------------
 
@@ -304,15 +305,18 @@ class Rule:
 
     def _enumerators(self, path: str) -> BitMap:
         """Who ran code that lists what a module holds, in the module or a file that imports it."""
+        if path in self._listers:
+            return self._listers[path]
         graph = self.opened.graph
         near = {path, *(graph.path(node) for node in graph.importers(graph.node(path)))}
         found, kept = BitMap(), set[str]()
-        for each in sorted(near.intersection(file for token in spelled.LISTING for file in self.names.files(token))):
+        for each in sorted(near & self.names.listers()):
             for region in self.names.listing(each):
                 made = _made_by(region, False)
                 found = found.union(*(self.executed(each, block) for block in made.blocks))
                 kept.update(made.names if region.kind in KEEPS else ())
-        return found | self.spelling(sorted(kept), self.importers(path), follow=False)
+        self._listers[path] = found | self.spelling(sorted(kept), self.importers(path), follow=False)
+        return self._listers[path]
 
     def _have_otherwise(self, path: str, change: Change, importers: BitMap) -> BitMap:
         """Those whose process runs the imported module anyhow: another file that they ran imports it too.
