@@ -56,6 +56,7 @@ class Names:
         self._opened = opened
         self._files: dict[str, list[str]] = {}
         self._everywhere: dict[bytes, list[str]] | None = None
+        self._listers: frozenset[str] | None = None
         self._texts: dict[str, Text] = {}
         self._classes: dict[str, list[tuple[str, ast.ClassDef]]] = {}
 
@@ -103,14 +104,23 @@ class Names:
             pattern = re.compile(rb"(?<!\w)%b(?!\w)" % re.escape(word))
             source = self._opened.read_head(path) or b""
             numbers = [number for number, line in enumerate(source.splitlines(), 1) if pattern.search(line)]
-        starts = [region.first for region in regions]
-        found: dict[Region, None] = {}
-        for number in numbers:
-            at = bisect.bisect_right(starts, number)
-            for region in regions[max(0, at - 2) : at]:  # a head and a body may share a line
-                if number <= region.last:
-                    found[region] = None
-        return iter(found)
+        return _at(regions, numbers)
+
+    def listers(self) -> frozenset[str]:
+        """The Python files that contain a word by which something can be listed: one search for all of them."""
+        if self._listers is None:
+            words = [part for word in sorted(LISTING) for part in ("-e", word)]
+            self._listers = frozenset(self._grep("-lzwF", *words, "--", "*.py"))
+        return self._listers
+
+    def listing(self, path: str) -> Iterator[Region]:
+        """The regions of a Python file that may list what a module holds."""
+        source = self._opened.read_head(path) or b""
+        tree = blocks.parse(source)
+        if tree is None:
+            return iter(self.regions(path))
+        instance = "" if b"ModuleType" in source else "self"
+        return _at(self.regions(path), sorted(set(_listing(tree, frozenset(), instance))))
 
     def classes(self, path: str) -> list[tuple[str, ast.ClassDef]]:
         """The classes of a Python file, outside functions, by qualified name."""
@@ -141,6 +151,45 @@ class Names:
             whole = [Region(1, last, STATEMENT, "")]
             self._texts[path] = Text(whole if tree is None else sorted(_regions(tree.body, "")), lines)
         return self._texts[path]
+
+
+def _at(regions: list[Region], numbers: list[int]) -> Iterator[Region]:
+    """The regions on these lines."""
+    starts = [region.first for region in regions]
+    found: dict[Region, None] = {}
+    for number in numbers:
+        at = bisect.bisect_right(starts, number)
+        for region in regions[max(0, at - 2) : at]:  # a head and a body may share a line
+            if number <= region.last:
+                found[region] = None
+    return iter(found)
+
+
+_BUILTIN_LISTING = ("globals", "vars", "dir", "locals")
+LISTING = frozenset((*_BUILTIN_LISTING, "getmembers", "__dict__", "__subclasses__"))
+_LISTING_IN_TEXT = re.compile(r"\b(globals|vars|dir|locals)\(|\b(getmembers|__dict__|__subclasses__)\b")
+
+
+def _listing(node: ast.AST, arguments: frozenset[str], instance: str) -> Iterator[int]:
+    """The lines that list what a module or a class holds: by a builtin, an attribute, or a text that names one.
+
+    An argument called `dir` is no builtin, and what an ``instance`` holds (``self.__dict__``) is in no module.
+    """
+    line = getattr(node, "lineno", 0)
+    if isinstance(node, Function | ast.Lambda):
+        arguments |= {each.arg for each in ast.walk(node.args) if isinstance(each, ast.arg)}
+    elif isinstance(node, ast.Name) and node.id in LISTING - arguments:
+        yield line
+    elif isinstance(node, ast.Attribute) and node.attr in LISTING:
+        of = blocks.leaf(node.value)
+        if of == "builtins" or (node.attr not in _BUILTIN_LISTING and (node.attr, of) != ("__dict__", instance)):
+            yield node.end_lineno or line
+    elif isinstance(node, ast.alias) and node.name in LISTING:
+        yield line
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str) and _LISTING_IN_TEXT.search(node.value):
+        yield from range(line, (node.end_lineno or line) + 1)
+    for child in ast.iter_child_nodes(node):
+        yield from _listing(child, arguments, instance)
 
 
 def _regions(body: list[ast.stmt], inside: str) -> Iterator[Region]:

@@ -26,7 +26,11 @@ MOST_FILES = 300
 
 SIGNATURE_READERS = ("signature", "getfullargspec", "__defaults__", "__kwdefaults__", "get_type_hints")
 DOC_READERS = ("__doc__", "getdoc")
-ENUMERATORS = frozenset(("globals", "vars", "dir", "getmembers", "__dict__", "__subclasses__", "locals"))
+MODULE_HOOKS = ("__getattr__", "__dir__")
+"""What Python itself asks a module for, of all that it does not have (PEP 562)."""
+SUBCLASS_READERS = ("__subclasses__", "__init_subclass__")
+LISTED = (kinds.REMOVED, kinds.CONSTANT, kinds.SIGNATURE, kinds.IMPORT_ADDED, kinds.IMPORT_REMOVED)
+KEEPS = (spelled.BINDING, spelled.IMPORT)
 
 
 class Hit(NamedTuple):
@@ -43,6 +47,7 @@ class Rule:
         self.opened, self.evidence, self.names = opened, evidence, names
         self.old = {each.path: opened.contents.get(each.path, each.base) for each in opened.changes}
         self._blocks: dict[str, dict[str, BitMap]] = {}
+        self._listers: dict[str, BitMap] = {}
 
     # -- records -------------------------------------------------------------------------------------------
 
@@ -90,7 +95,8 @@ class Rule:
         kind, name = change.kind, change.name
         last = name.rstrip(".").rpartition(".")[2]
         executed = self.executed(path, name)
-        if kind == kinds.EFFECT:
+        binds = (kinds.ADDED, kinds.REMOVED, kinds.CONSTANT, kinds.IMPORT_ADDED, kinds.IMPORT_REMOVED)
+        if kind == kinds.EFFECT or (name in MODULE_HOOKS and kind in binds):
             yield importers, "imports the module of"
         elif kind == kinds.BODY:
             yield executed, "ran"
@@ -130,14 +136,18 @@ class Rule:
         elif kind == kinds.IMPORT_ADDED:
             yield self._spell_here(path, last), "names"
             yield importers - self._have_otherwise(path, change, importers), "did not import, and now does,"
+        if kind in LISTED and not change.owner:
+            yield self._enumerators(path), "lists what is in the module of"
+        if kind == kinds.REMOVED and isinstance(change.node, ast.ClassDef) and change.node.bases:
+            yield self.spelling(SUBCLASS_READERS, importers, follow=False), "may list subclasses such as"
 
     # -- names ---------------------------------------------------------------------------------------------
 
     def spelling(self, tokens: Iterable[str], importers: BitMap, gone: str = "", follow: bool = True) -> BitMap:
         """Who ran a block that contains one of these names, or one that statements run at import make of it.
 
-        ``gone``: the file that has the name no more: what asks for it at import fails. ``follow``: whether what is made
-        of it counts.
+        ``gone``: the file that has the name no more: what asks for it at import fails. ``follow``: whether all that is
+        made of it counts, or only what a module keeps of it under another name.
         """
         waiting, seen = [token for token in tokens if token], set()
         blocks: set[tuple[str, str]] = set()
@@ -160,7 +170,7 @@ class Rule:
                 for region in hits:
                     made = _made_by(region, removed)
                     blocks.update((path, block) for block in made.blocks)
-                    if follow:
+                    if follow or region.kind in KEEPS:
                         waiting += made.names
             blocks.update(("", path) for path in files if not is_code(path))
         found = [self.executed(path, name) for path, name in blocks if path]
@@ -262,7 +272,7 @@ class Rule:
             yield self.spelling([last], importers), "names"
         if isinstance(change.node, ast.ClassDef) and change.node.bases:
             yield (
-                self.spelling(["__subclasses__", "__init_subclass__"], importers, follow=False),
+                self.spelling(SUBCLASS_READERS, importers, follow=False),
                 "may list subclasses such as",
             )
             if not all(is_plain_base(leaf(base)) for base in change.node.bases):
@@ -295,15 +305,18 @@ class Rule:
 
     def _enumerators(self, path: str) -> BitMap:
         """Who ran code that lists what a module holds, in the module or a file that imports it."""
+        if path in self._listers:
+            return self._listers[path]
         graph = self.opened.graph
         near = {path, *(graph.path(node) for node in graph.importers(graph.node(path)))}
-        found = BitMap()
-        for token in ENUMERATORS:
-            for each in near.intersection(self.names.files(token)):
-                for region in self.names.hits(each, token):
-                    for block in _made_by(region, False).blocks:
-                        found |= self.executed(each, block)
-        return found
+        found, kept = BitMap(), set[str]()
+        for each in sorted(near & self.names.listers()):
+            for region in self.names.listing(each):
+                made = _made_by(region, False)
+                found = found.union(*(self.executed(each, block) for block in made.blocks))
+                kept.update(made.names if region.kind in KEEPS else ())
+        self._listers[path] = found | self.spelling(sorted(kept), self.importers(path), follow=False)
+        return self._listers[path]
 
     def _have_otherwise(self, path: str, change: Change, importers: BitMap) -> BitMap:
         """Those whose process runs the imported module anyhow: another file that they ran imports it too.
