@@ -40,10 +40,22 @@ def honest(repository: str) -> Iterator[tuple[str, bytes]]:
         code = [path for path in paths if not policy.looks_like_test(path)]
         if not code or len(code) > 3:
             continue
+        before = reader(repository, parent)
+        if not all(parses(before(path)) for path in code):
+            continue  # code of another Python, such as 2, which no repair of today meets
         options = ("-p", "--binary", "--full-index", "--no-renames")
         diff = git(repository, "diff-tree", *options, parent, commit, "--", *(f":(literal){path}" for path in code))
         if 0 < sum(part[:1] in (b"+", b"-") for part in diff.split(b"\n")) <= 60:
             yield parent, diff
+
+
+def parses(data: bytes | None) -> bool:
+    """Whether this is Python of today; also of a file that is not there."""
+    try:
+        ast.parse(data or b"")
+    except (SyntaxError, ValueError):
+        return False
+    return True
 
 
 def reader(repository: str, commit: str) -> Callable[[str], bytes | None]:

@@ -108,7 +108,9 @@ def main() -> int:
     parser.add_argument("--until", default="HEAD")
     parser.add_argument("--tests", default="", help="what pytest is given in the runs of all tests; default: nothing")
     parser.add_argument("--again", action="store_true", help="use nothing of an earlier run")
+    parser.add_argument("--seconds", type=float, default=1e9, help="go on for so long, then print what is known")
     args = parser.parse_args()
+    until = time.monotonic() + args.seconds
     workspace = find(str(args.clone))
     home = trees.BUILD / "replay" / args.clone.name
     if args.again:
@@ -132,9 +134,11 @@ def main() -> int:
                     f" {len(row.missed)} missed",
                     flush=True,
                 )
+                if time.monotonic() > until:
+                    break
     finally:
         replay.close()
-    testmon = Testmon(home, args.testmon, tests).compare(commits[0], rows) if args.testmon else []
+    testmon = Testmon(home, args.testmon, tests).compare(commits[0], rows, until) if args.testmon else []
     return summary(args.clone.name, rows, testmon)
 
 
@@ -288,8 +292,8 @@ class Testmon:
             trees.git(home, "clone", "--quiet", "--shared", str(home / "repository"), str(self.root))
         (home / "testmon_hooks.py").write_text(TESTMON_HOOKS)
 
-    def compare(self, start: str, rows: list[Row]) -> list[tuple[int, list[str], float]]:
-        """For each row the tests that testmon ran, what it missed, and its seconds."""
+    def compare(self, start: str, rows: list[Row], until: float) -> list[tuple[int, list[str], float]]:
+        """For each row, as far as there is time, the tests that testmon ran, what it missed, and its seconds."""
         path = self.home / "testmon.jsonl"
         found = [(ran, missed, seconds) for ran, missed, seconds in _kept(path)]
         if not found:
@@ -308,6 +312,8 @@ class Testmon:
                 found.append((len(ran), missed, seconds))
                 file.write(json.dumps(found[-1]) + "\n")
                 file.flush()
+                if time.monotonic() > until:
+                    break
         return found
 
     def run(self, commit: str) -> tuple[dict[str, str], float]:
@@ -356,13 +362,18 @@ def summary(name: str, rows: list[Row], testmon: list[tuple[int, list[str], floa
         print(f"first failing test of {len(places)} reverts, mean place among the selected: {likely:.0f} %"
               f" as ordered, {files:.0f} % in file order, {chance:.0f} % at random")  # fmt: skip
     if testmon:
-        pairs = list(zip(rows, testmon, strict=True))
+        both = rows[: len(testmon)]
+        tests = sum(row.tests for row in both)
         print_table(
             {
-                "testmon: selected": f"{100 * sum(ran for _, (ran, _, _) in pairs) / tests:.1f} %",
-                "missed on the way back": str(sum(len(each) for _, (_, each, _) in pairs)),
+                "commits": str(len(both)),
+                "flipped": str(sum(len(row.flipped) for row in both)),
+                "testmon: selected": f"{100 * sum(ran for ran, _, _ in testmon) / tests:.1f} %",
+                "missed on the way back": str(sum(len(each) for _, each, _ in testmon)),
                 "seconds": f"{sum(seconds for *_, seconds in testmon):.0f}",
-                "greenline: seconds": f"{sum(row.seconds for row in rows):.0f}",
+                "greenline: selected": f"{100 * sum(row.selected for row in both) / tests:.1f} %",
+                "missed": str(sum(len(row.missed) for row in both)),
+                "greenline: seconds": f"{sum(row.seconds for row in both):.0f}",
             }
         )
     for row in rows:

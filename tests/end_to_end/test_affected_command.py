@@ -11,7 +11,9 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from conftest import Repository
 
+from greenline.ci.affected import Request, affected
 from greenline.tools import demo
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "affected.schema.json").read_text("utf-8"))
@@ -118,6 +120,76 @@ def test_why_refuses_it_where_every_test_is_selected_as_well(monorepo: Path) -> 
     done = greenline(monorepo, "why", "core/tests/test_nothing.py")
     assert (done.returncode, "test_nothing.py" in done.stderr) == (2, True)
     assert "every test is selected" in greenline(monorepo, "why", "core/tests/test_text.py").stdout
+
+
+def test_why_in_a_subfolder_takes_paths_relative_to_it_or_to_the_root(monorepo: Path) -> None:
+    whole = greenline(monorepo, "why", "core/tests/test_money.py", "--base", "main").stdout
+    assert "core/src/core/money.py" in whole
+    for path in ("./tests/test_money.py", "core/tests/test_money.py"):
+        assert greenline(monorepo / "core", "why", path, "--base", "main").stdout == whole
+    chain = greenline(monorepo, "why", "reports.service", "core.money").stdout
+    assert greenline(monorepo / "core", "why", "../reports/src/reports/service.py", "src/core/money.py").stdout == chain
+
+
+def test_why_refuses_a_test_that_its_file_does_not_name(repository: Repository) -> None:
+    repository.commit(
+        {
+            "base.py": "class Base:\n    def test_inherited(self):\n        pass\n",
+            "tests/test_a.py": "from base import Base\n\nclass TestA(Base):\n    pass\n\n\ndef test_a(x):\n    pass\n",
+            "tests/test_b.py": "from base import *\n",
+        }
+    )
+    for name, base in (("test_zz", ["--base", "HEAD"]), ("TestA2::test_a", [])):
+        done = greenline(repository.root, "why", f"tests/test_a.py::{name}", *base)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"nothing named {name.partition('::')[0]!r} is seen in this file" in done.stderr
+    for seen in ("test_a.py::test_a[1::x]", "test_a.py::TestA::test_inherited", "test_b.py::test_any"):
+        assert greenline(repository.root, "why", f"tests/{seen}", "--base", "HEAD").returncode == 0
+
+
+def test_the_tests_that_named_files_would_affect(monorepo: Path) -> None:
+    expected = greenline(monorepo, "affected", "core/src/core/text.py").stdout
+    assert "core/tests/test_text.py" in expected
+    assert "core/tests/test_money.py" not in expected  # it is edited, but was not asked for
+    assert greenline(monorepo / "core", "affected", "src/core/text.py").stdout == expected
+    folder = greenline(monorepo, "affected", "core/src").stdout.split()
+    assert {*expected.split(), *AFFECTED} <= set(folder)
+    answer = json.loads(greenline(monorepo, "affected", "core/src/core/text.py", "--format", "json").stdout)
+    jsonschema.validate(answer, SCHEMA)
+    assert (answer["base_how"], answer["complete"]) == ("as if core/src/core/text.py changed", True)
+
+
+def test_whatever_changes_in_a_file_naming_it_selects_as_much(monorepo: Path, tmp_path: Path) -> None:
+    root = tmp_path / "copy"
+    subprocess.run(["git", "clone", "--quiet", "--branch", "main", monorepo, root], check=True)
+    paths = subprocess.run(["git", "ls-files"], cwd=root, capture_output=True, text=True, check=True).stdout.split()
+    for path in paths:
+        before = (root / path).read_text("utf-8")
+        would = affected(str(root), Request(paths=(path,)))
+        (root / path).write_text(f"{before}\nADDED = 1\n", "utf-8")
+        does = affected(str(root), Request(base="HEAD"))
+        (root / path).write_text(before, "utf-8")
+        assert {test.path for test in does.tests} <= {test.path for test in would.tests}, path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["no/such.py"], "no/such.py: there is no such file"),
+        (["core", "--base", "main"], "--base and --head measure a change"),
+        (["core", "--head", "main"], "--base and --head measure a change"),
+        (["core", "--mode", "evidence"], "--mode evidence compares two states"),
+    ],
+)
+def test_named_files_that_cannot_be_judged(monorepo: Path, arguments: list[str], says: str) -> None:
+    done = greenline(monorepo, "affected", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert says in done.stderr
+
+
+def test_the_reasons_are_summed_up(monorepo: Path) -> None:
+    done = greenline(monorepo, "affected", "core/src/core/money.py", "--format", "nodeids")
+    assert "4 by imports; all because of core/src/core/money.py; greenline why TEST shows how" in done.stderr
 
 
 def test_the_switch_turns_selection_off(monorepo: Path) -> None:

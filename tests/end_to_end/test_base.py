@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from calls import GREENLINE, call
+from conftest import Repository
 
 from greenline.ci.affected import NOW, Answer, Request, affected
 from greenline.depgraph.errors import GreenlineError
@@ -369,6 +372,35 @@ def test_a_head_is_measured_like_a_checkout(clone: Path, origin: Origin) -> None
     (clone / "a.py").write_text("VALUE = 9\n")
     answer = ask(clone, {}, Request(head="feature"))
     assert (selected(answer), answer.how, answer.base) == (BRANCH, "origin/main", origin.two)
+
+
+@pytest.mark.parametrize(("ref", "hint"), [("HEAD~999", "HEAD has 3 commits before it"), ("nowhere", "git fetch it")])
+def test_a_commit_that_is_not_there(clone: Path, ref: str, hint: str) -> None:
+    git(clone, "checkout", "--quiet", "--orphan", "short")
+    for _ in range(4):
+        git(clone, "commit", "--quiet", "--allow-empty", "--message=more")
+    for command in (["affected", "--base", ref], ["affected", "--head", ref], ["audit", "--until", ref]):
+        done = call(clone, GREENLINE, *command)
+        assert (done.code, done.out) == (2, "")
+        assert f"git knows no commit '{ref}'" in done.err and hint in done.err
+
+
+def test_there_is_nothing_to_audit_before_the_first_commit(clone: Path) -> None:
+    git(clone, "checkout", "--quiet", "--orphan", "short")
+    git(clone, "commit", "--quiet", "--message=first")
+    done = call(clone, GREENLINE, "audit")
+    assert done.code == 2 and "HEAD is the first commit" in done.err
+
+
+@pytest.mark.slow
+def test_an_audit_says_on_a_terminal_what_it_does(repository: Repository) -> None:
+    repository.commit({"tests/test_a.py": "def test_a():\n    pass\n"})
+    head = repository.commit()
+    ours, theirs = pty.openpty()
+    subprocess.run([GREENLINE, "audit"], cwd=repository.root, stdout=subprocess.DEVNULL, stderr=theirs, check=True)
+    os.close(theirs)
+    told = os.read(ours, 10_000).decode()
+    assert "recording every test at" in told and f"replaying {head[:10]}, 1 of 1" in told
 
 
 def test_another_user_s_repository_names_the_way_out(clone: Path) -> None:

@@ -79,6 +79,13 @@ def test_pairs_of_branches(repository: Path) -> None:
     assert conflict["fix"]["what"] == "import cost from app.price instead of price from app.price"
 
 
+def test_a_moved_module_has_no_line(repository: Path) -> None:
+    commit(repository, "move", "main", app__price_py=None, app__cost_py=PRICE)
+    done = call(repository, GREENLINE, "conflicts", "move", "use")
+    assert "app/cost.py\n" in done.out and ":0" not in done.out
+    assert done.err.startswith("1 of 1 pair breaks;")
+
+
 def test_branches_that_do_not_meet(repository: Path) -> None:
     code, answer = conflicts(repository, "use", "apart")
     assert (code, answer["warnings"], answer["complete"]) == (0, [], True)

@@ -62,6 +62,17 @@ def test_a_fine_change(shop: Repository, capsys: pytest.CaptureFixture[str]) -> 
     assert sections["conflicts"]["summary"] == "--base main: it gained nothing since"
 
 
+def test_without_a_base_the_reason_is_told_once(shop: Repository, capsys: pytest.CaptureFixture[str]) -> None:
+    shop.git("checkout", "-q", "-b", "feature")
+    shop.git("branch", "-q", "-D", "main")
+    assert run(["premerge", "--today", DAY]) == 0
+    done = capsys.readouterr()
+    for told in (done.out, done.err):
+        assert told.count("say which commit to compare with") == 1
+    assert "not complete: budget, conflicts, tests: no default branch is known" in done.err
+    assert done.out.count("not complete: for the same reason") == 2
+
+
 def test_each_section_tells_its_problems(shop: Repository, capsys: pytest.CaptureFixture[str]) -> None:
     shop.git("checkout", "-q", "-b", "feature")
     shop.write(

@@ -165,7 +165,7 @@ def test_the_workflow_from_the_change_to_the_gate(repository: Repository) -> Non
             done = call(repository.root, "bash", "-ec", command, **{"GITHUB_ENV": os.devnull, **environment})
             assert done.code == 0, f"{command}\n{done.out}\n{done.err}"
     assert '"index":0' in output.read_text() and "any=true" in output.read_text()
-    assert "2 accepted results (2 passed); 1 shards" in done.err
+    assert "2 accepted results (2 passed); 1 shard\n" in done.err
 
 
 @pytest.mark.parametrize("system", SYSTEMS)

@@ -99,6 +99,15 @@ def test_an_affected_file_without_tests_is_fine(several: Repository, guest_plugi
     assert said in done.out + done.err
 
 
+@pytest.mark.parametrize("command", ["test", "record"])
+def test_a_repository_without_tests(repository: Repository, command: str) -> None:
+    repository.commit({"lib.py": ""})
+    done = call(repository.root, GREENLINE, command)
+    assert done.code == 5
+    assert "there is no test in this repository" in done.err and "recorded 0" not in done.err
+    assert not list(repository.root.glob(".greenline/records/*T*"))
+
+
 def test_wrong_use(several: Repository) -> None:
     done = greenline_test(several.root, "--base", "nowhere")
     assert (done.code, done.out) == (2, "")

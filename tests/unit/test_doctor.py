@@ -39,7 +39,7 @@ def test_all_is_well(repository: Any, monkeypatch: pytest.MonkeyPatch, capsys: p
     by_check = {finding["check"]: finding["message"] for finding in answer["findings"]}
     assert by_check["repository"] == str(repository.root)
     assert by_check["greenline.yaml"] == "valid"
-    assert by_check["suites"] == ".: 1 test files"
+    assert by_check["suites"] == ".: 1 test file"
     assert "has the plugin" in by_check["pytest"]
     assert err.endswith("0 advice, 0 broken\n")
     assert repository.git("status", "--porcelain") == ""  # it leaves nothing behind
@@ -185,7 +185,7 @@ def test_line_ends(repository: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     (repository.root / "a.py").write_bytes(b"a = 1\r\nb = 2\r\n")
     repository.write({"b.py": "c = 4\n"})
     (found,) = findings(repository.root, monkeypatch, "files")
-    assert found.message == "1 files count as changed for their line ends only: a.py"
+    assert found.message == "1 file changed in line ends only: a.py"
 
 
 @pytest.mark.parametrize(

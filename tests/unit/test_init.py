@@ -154,7 +154,7 @@ def test_the_command(repository, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert main.run(["init", "--print"]) == 0
     text = capsys.readouterr().out
     assert not file.exists()
-    assert "#   .: 1 test files\n#   svc: 1 test files\n" in text
+    assert "#   .: 1 test file\n#   svc: 1 test file\n" in text
 
     assert main.run(["init"]) == 0
     out, err = capsys.readouterr()

@@ -70,6 +70,33 @@ def test_what_became_of_each_test(repository: Repository) -> None:
     assert repository.git("status", "--porcelain") == ""
 
 
+def test_a_conftest_that_fails_on_an_installed_older_state_is_run_with_its_own(
+    repository: Repository, tmp_path: Path
+) -> None:
+    head = repository.commit(
+        {
+            "pyproject.toml": '[project]\nname = "lib"\nversion = "1"\n',
+            "src/lib.py": "NEW = 1\n",
+            "tests/conftest.py": "from lib import NEW\n",
+            "tests/test_a.py": "def test_a():\n    pass\n",
+        }
+    )
+    (tmp_path / "installed").mkdir()
+    (tmp_path / "installed" / "lib.py").write_text("")
+    workspace = find(str(repository.root))
+    with Checkouts(workspace) as checkouts:
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}
+        checkout = checkouts.open(head)
+        found = run(checkout, Settings(workspace.root, Config(), environment), Probe(None))
+        assert {name: each.state for name, each in found.outcomes.items()} == {"tests/test_a.py::test_a": "passed"}
+        assert not found.trouble
+        quits = repository.commit({"tests/conftest.py": "import sys\nsys.exit(0)\n"})
+        workspace = find(str(repository.root))
+    with Checkouts(workspace) as checkouts:
+        ended = run(checkouts.open(quits), Settings(workspace.root, Config(), environment), Probe(None))
+        assert ended.trouble and not ended.outcomes
+
+
 def test_an_environment_for_each_state_of_the_lock_file(repository: Repository, tmp_path: Path) -> None:
     log = tmp_path / "made.txt"
     script = (

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from greenline.ci.environment import find_base
+from greenline.ci.environment import find_base, no_commit
 from greenline.ci.evidence.place import place
 from greenline.ci.selection.select import SelectedTest, Selection, select
 from greenline.depgraph import config as configuration
@@ -14,6 +14,7 @@ from greenline.depgraph.errors import GreenlineError
 from greenline.depgraph.index import Opened, Progress, list_tests, open_change
 from greenline.depgraph.linking import TEST
 from greenline.depgraph.suites import SuiteIndex
+from greenline.depgraph.wording import plural
 from greenline.depgraph.workspace import ABSENT, GitError, NotARepository, Workspace, find, root_of, walk
 
 FEW = 2000
@@ -26,7 +27,8 @@ class Request(NamedTuple):
     """What to answer: the base to measure from, the head (None: the work tree), one suite or all.
 
     ``mode``: "static" (the import graph), "auto" (sharpened by evidence where there is any) or "evidence" (only
-    tests that evidence decides about).
+    tests that evidence decides about). ``paths``: files of the repository; what would a change of these affect,
+    whatever else changed? The import graph alone answers that.
     """
 
     base: str | None = None
@@ -35,6 +37,7 @@ class Request(NamedTuple):
     suite: str | None = None
     reasons: bool = True
     mode: str = "auto"
+    paths: tuple[str, ...] = ()
 
 
 NOW = Request()
@@ -96,11 +99,13 @@ def change_of(
     if environment.get(SWITCH, config.selection).lower() in ("off", "0", "false", "no"):
         where = f"${SWITCH}" if SWITCH in environment else "greenline.yaml"
         return Change(workspace, config, None, None, f"selection is off ({where})")
+    if request.paths:
+        request = request._replace(base="HEAD", base_exact=True, head=None)
     head = request.head
     if head is not None:
         head = workspace.resolve(head)
         if head is None:
-            raise GreenlineError(f"--head: git knows no commit {request.head!r}", "git fetch it first")
+            raise no_commit(workspace, "--head: ", str(request.head))
     base = find_base(workspace, config.base, request.base, request.base_exact, head or "HEAD", environment)
     if base.commit is None:
         return Change(workspace, config, None, None, base.how, base.hint or "")
@@ -108,7 +113,13 @@ def change_of(
         opened = open_change(workspace, config, base.commit, head, progress)
     except GitError as error:
         return Change(workspace, config, None, base.commit, error.message, error.hint or "")
-    return Change(workspace, config, opened, base.commit, base.how)
+    how = f"as if {named(request.paths)} changed" if request.paths else base.how
+    return Change(workspace, config, opened, base.commit, how)
+
+
+def named(paths: Sequence[str]) -> str:
+    """Files in a few words: the path of one, the number of more."""
+    return paths[0] if len(paths) == 1 else plural(len(paths), "file")
 
 
 def affected(
@@ -159,7 +170,9 @@ def answer_of(
 ) -> Answer:
     """The answer for an open change."""
     share = None
-    if request.mode != "static" and place(opened.workspace, config, environment):
+    if request.paths:
+        selection = select_static(opened, config, request.reasons, environment, request.paths)
+    elif request.mode != "static" and place(opened.workspace, config, environment):
         from greenline.ci.evidence.sharpen import sharpen  # only who has evidence pays for it
 
         def static(reasons: bool) -> Selection:
@@ -180,7 +193,7 @@ def answer_of(
         if elsewhere:
             tests = [test for test in tests if test.path not in set(elsewhere)]
             warnings.append(
-                f"{len(elsewhere)} affected test files are not in this work tree (a sparse checkout?) and left out,"
+                f"{plural(len(elsewhere), 'affected test file')} not in this work tree (a sparse checkout?): left out,"
                 f" such as {elsewhere[0]}; --head HEAD names them"
             )
     if not selection.total:
@@ -201,18 +214,34 @@ def answer_of(
 
 
 def select_static(
-    opened: Opened, config: configuration.Config, reasons: bool = True, environment: Mapping[str, str] = os.environ
+    opened: Opened,
+    config: configuration.Config,
+    reasons: bool = True,
+    environment: Mapping[str, str] = os.environ,
+    paths: Sequence[str] = (),
 ) -> Selection:
     """The static rule, with the imports that evidence has seen where no statement shows them. They only add."""
+    warnings: list[str] = []
+    selection = select(opened, config, reasons, seen_imports(opened, config, environment, warnings.append), paths)
+    return selection._replace(warnings=[*selection.warnings, *warnings])
+
+
+def seen_imports(
+    opened: Opened,
+    config: configuration.Config,
+    environment: Mapping[str, str] = os.environ,
+    warn: Callable[[str], None] = lambda warning: None,
+) -> Sequence[tuple[str, str]]:
+    """Pairs of paths: imports that evidence has seen and no statement shows. Warns of a store that cannot be read."""
     if not place(opened.workspace, config, environment):
-        return select(opened, config, reasons)
+        return ()
     from greenline.ci.evidence import learned, reading  # only who has a store pays for it
 
     try:
-        return select(opened, config, reasons, learned.read(opened.workspace, config, environment))
+        return learned.read(opened.workspace, config, environment)
     except reading.store_errors() as error:
-        selection = select(opened, config, reasons)
-        return selection._replace(warnings=[*selection.warnings, reading.unreadable(error)])
+        warn(reading.unreadable(error))
+        return ()
 
 
 NO_EVIDENCE = "there is no evidence here, so nothing is selected; record some: greenline record"

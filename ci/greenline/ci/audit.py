@@ -15,10 +15,11 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from greenline.ci.affected import SWITCH, Answer, Request, Test, affected
+from greenline.ci.environment import no_commit
 from greenline.ci.evidence.ingest import ingest
 from greenline.ci.execution.local import call_of, runs_of
 from greenline.ci.shadow import BAD, Selected, as_tests, known_tests, outcomes
@@ -87,16 +88,21 @@ class Replay:
             self.close()
             raise GreenlineError(f"the repository cannot be cloned: {done.stderr.strip()}")
 
-    def steps(self, commits: Sequence[str]) -> Iterator[Step]:
-        """Replay these commits, the oldest first; the first is where records start, or stand, and gives no step."""
+    def steps(self, commits: Sequence[str], tell: Callable[[str], None] = lambda what: None) -> Iterator[Step]:
+        """Replay these commits, the oldest first; the first is where records start, or stand, and gives no step.
+
+        ``tell``: hears what is being done.
+        """
         self._checkout(commits[0])
         if not (self._kept and self._known()):
+            tell(f"recording every test at {commits[0][:10]}")
             everything = affected(self.root, Request(), environment={**self.environment, SWITCH: "off"})
             self._keep(self._run(everything, "start"))
         if not self._known():
             raise GreenlineError(f"no test could be recorded at {commits[0][:10]}; pytest said: {self._last_words()}",
                                  "name the interpreter that has the suite's requirements: --python PATH")  # fmt: skip
-        for before, commit in itertools.pairwise(commits):
+        for number, (before, commit) in enumerate(itertools.pairwise(commits), 1):
+            tell(f"replaying {commit[:10]}, {number} of {len(commits) - 1}")
             yield self._step(before, commit)
 
     def _step(self, before: str, commit: str) -> Step:
@@ -224,7 +230,11 @@ def _just(answer: Answer, tests: list[Test]) -> Answer:
 
 def history(workspace: Workspace, count: int, until: str = "HEAD") -> list[str]:
     """The last commits of the main line, the oldest first, with the one before them. Raises GreenlineError."""
+    if workspace.resolve(until) is None:
+        raise no_commit(workspace, "--until: ", until)
     commits = workspace.git("rev-list", "--first-parent", f"--max-count={count + 1}", until).split()
     if len(commits) < 2:
-        raise GreenlineError("there is no history to replay", "a shallow clone? git fetch --unshallow")
+        deeper = "this clone is shallow: git fetch --unshallow origin"
+        later = f"{until} is the first commit, and a replay needs one before it: audit again after the next"
+        raise GreenlineError("there is no history to replay", deeper if workspace.is_shallow() else later)
     return commits[::-1]

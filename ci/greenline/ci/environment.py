@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from greenline.depgraph import config as configuration
 from greenline.depgraph.errors import GreenlineError
+from greenline.depgraph.wording import plural
 from greenline.depgraph.workspace import Workspace
 
 LAST_GREEN = "refs/greenline/last-green"
@@ -70,10 +71,19 @@ def _given(workspace: Workspace, ref: str, how: str, exact: bool, head: str) -> 
             return Base(None, "the repository has no commit yet")
         if workspace.is_shallow():
             return Base(None, f"{how}: {ref} is not in this shallow clone", _fetch_hint(workspace, ref, exact))
-        raise GreenlineError(
-            f"{how}: git knows no commit {ref!r}", "git fetch it, or see the names with: git branch -a"
-        )
+        raise no_commit(workspace, f"{how}: ", ref)
     return _settle(workspace, _Named(commit, how, exact), head)
+
+
+def no_commit(workspace: Workspace, told: str, ref: str) -> GreenlineError:
+    """The error for a name that git does not resolve. ``told``: what was asked for it ("--head: ")."""
+    hint = "git fetch it, or see the names with: git branch -a"
+    start = re.split(r"[~^@]", ref)[0]
+    if start != ref and start and workspace.resolve(start):
+        before = int(workspace.git("rev-list", "--first-parent", "--count", start)) - 1
+        deeper = ", or git fetch --unshallow origin" if workspace.is_shallow() else ""
+        hint = f"{start} has {plural(before, 'commit')} before it here: go back no further{deeper}"
+    return GreenlineError(f"{told}git knows no commit {ref!r}", hint)
 
 
 def _from_named(workspace: Workspace, named: _Named, head: str) -> Base:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from sqlalchemy import Boolean, Column, Engine, Float, Integer, String, Table, Text, insert, select, update
 
 from greenline.ci.store import METADATA
+from greenline.depgraph.wording import plural
 
 DAY = 86400.0
 WINDOW = 30 * DAY
@@ -237,7 +238,7 @@ def _quarantines(flakes: Sequence[Flake], kept: dict[str, Quarantine], now: floa
     found = dict(kept)
     for flake in flakes:
         if flake.commits >= FLAKY_COMMITS and flake.test not in found:
-            reason = f"failed and passed at {flake.commits} commits, {flake.failures} failures"
+            reason = f"failed and passed at {plural(flake.commits, 'commit')}, {plural(flake.failures, 'failure')}"
             found[flake.test] = Quarantine(flake.test, now, now + QUARANTINE, reason)
     return tuple(found[test] for test in sorted(found))
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from greenline.ci.environment import default_branch
+from greenline.ci.environment import default_branch, no_commit
 from greenline.depgraph.config import Config
 from greenline.depgraph.errors import GreenlineError
 from greenline.depgraph.workspace import Workspace
@@ -79,7 +79,7 @@ def _sides(workspace: Workspace, start: str | None, ours: str, theirs: str, merg
 def _commit(workspace: Workspace, name: str) -> str:
     found = workspace.resolve(name)
     if found is None:
-        raise GreenlineError(f"git knows no commit {name!r}", "git fetch it, or see the names with: git branch -a")
+        raise no_commit(workspace, "", name)
     return found
 
 

@@ -20,6 +20,7 @@ from greenline.depgraph.errors import ConfigError, Corrupted, GreenlineError
 from greenline.depgraph.imports import Imports, read_imports
 from greenline.depgraph.index import Opened, Progress, open_change
 from greenline.depgraph.parallel import aside
+from greenline.depgraph.wording import plural
 from greenline.depgraph.workspace import ABSENT, Workspace
 from greenline.rules import baseline, budgets
 from greenline.rules import lint as linting
@@ -87,7 +88,7 @@ def premerge(
         _guarded("budget", _budget, situation),
         _guarded("lint", _lint, situation),
         conflicts(),
-        _tests(answer),
+        _tests(answer, base),
         *([_plan(plan)] if plan else ()),
     )
     return Premerge(Report(sections, str(asked.today), base.commit or "", base.how), plan)
@@ -131,9 +132,9 @@ def _rules(situation: Situation) -> Section:
         if more and old:
             reasons = sorted({entry.reason for entry in entries if entry.fingerprint in more})
             notes.append(f"the baseline grows by {len(more)}: {'; '.join(reasons)}")
-    count = len(rules.contracts) + len(rules.purposes)
+    number = len(rules.contracts) + len(rules.purposes)
     told = "of everything" if whole else "of what is new"
-    summary = f"{_count(count, 'rule')} {told}, {_findings(found.findings)}" if count else f"{FILE} has no rules"
+    summary = f"{plural(number, 'rule')} {told}, {_findings(found.findings)}" if number else f"{FILE} has no rules"
     return Section("rules", tuple(found.findings), summary, True, tuple(notes), len(found.suppressed), len(found.known))
 
 
@@ -153,7 +154,7 @@ def _budget(situation: Situation) -> Section:
     found = [budgets.finding_of(cost, bill, opened, situation.imports()) for cost in over]
     sifted = _sift(situation, found)
     summary = (
-        f"{_count(len(bill.added), 'import edge')} more, {len(bill.removed)} fewer; "
+        f"{plural(len(bill.added), 'import edge')} more, {len(bill.removed)} fewer; "
         f"the average change selects {bill.tests:+.1f} test files"
     )
     dearest = [cost for cost in bill.added[:1] if cost.tests]
@@ -201,7 +202,7 @@ def _lint(situation: Situation) -> Section:
         found = linting.new_findings(found, linting.lint_tree(workspace, opened.base, before, wanted))
     sifted = _sift(situation, found)
     what = " and ".join(name for name, on in (("ruff check", wanted.check), ("ruff format", wanted.format)) if on)
-    summary = f"{what} of {_count(len(here), 'changed file')}, {_findings(sifted.findings)}"
+    summary = f"{what} of {plural(len(here), 'changed file')}, {_findings(sifted.findings)}"
     odd = [path for path in here if not linting.can_be_named(path)]
     notes = (f"ruff cannot be told of {odd[0]!a}: rename it",) if odd else ()
     return Section("lint", tuple(sifted.findings), summary, not odd, notes, len(sifted.suppressed))
@@ -240,7 +241,7 @@ def _meeting_rules(situation: Situation) -> Section:
         found = merged.rules() + merged.lint()
     sifted = _sift(situation, found)
     gained = len(situation.workspace.git("rev-list", f"{sides.ours}..{sides.theirs}").split())
-    summary = f"with {_count(gained, 'commit')} that the target gained"
+    summary = f"with {plural(gained, 'commit')} that the target gained"
     data = {"base": sides.base, "ours": sides.ours, "theirs": sides.theirs, "merged": sides.merged}
     return Section("conflicts", tuple(sifted.findings), summary, True, (), len(sifted.suppressed), 0, data)
 
@@ -323,8 +324,8 @@ def _after_merge(finding: Finding) -> Finding:
 # -- tests ---------------------------------------------------------------------------------------------------
 
 
-def _tests(answer: affected.Answer) -> Section:
-    summary = f"{len(answer.tests):,} of {_count(answer.total, 'test file')} affected"
+def _tests(answer: affected.Answer, base: Base) -> Section:
+    summary = f"{len(answer.tests):,} of {plural(answer.total, 'test file')} affected"
     if answer.everything:
         summary += f": {answer.everything}"
     data = {
@@ -336,14 +337,17 @@ def _tests(answer: affected.Answer) -> Section:
             for test in answer.tests
         ],
     }
-    return Section("tests", (), summary, answer.complete, tuple(answer.warnings), data=data)
+    notes = list(answer.warnings)
+    if base.commit is None:  # in the words of the other sections, so that it is told once
+        notes = [_no_base(base), *(note for note in notes if base.how not in note)]
+    return Section("tests", (), summary, answer.complete, tuple(notes), data=data)
 
 
 def _plan(plan: Plan) -> Section:
     """How the affected tests would run. A target that no plan meets is a warning: it is the tests' fault, not ours."""
     tests = sum(len(shard.tests) for shard in plan.shards)
     summary = (
-        f"{_count(tests, 'test')} on {_count(len(plan.shards), 'runner')}, {plan.makespan:.0f} s; cost {plan.cost:.4g}"
+        f"{plural(tests, 'test')} on {plural(len(plan.shards), 'runner')}, {plan.makespan:.0f} s; cost {plan.cost:.4g}"
     )
     notes = [*plan.warnings]
     if not plan.feasible:
@@ -369,9 +373,5 @@ def _sift(situation: Situation, findings: Iterable[Finding]) -> Sifted:
     return sift(findings, situation.rules.ignores, names, source, situation.asked.today)
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'s' * (number != 1)}"
-
-
 def _findings(findings: Iterable[Finding]) -> str:
-    return _count(sum(not finding.warning for finding in findings), "problem")
+    return plural(sum(not finding.warning for finding in findings), "problem")

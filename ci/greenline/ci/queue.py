@@ -10,14 +10,16 @@ Each branch is laid over the target as a merge queue would do it. Then each pair
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
 from greenline.ci.affected import Request, affected
-from greenline.ci.environment import default_branch
+from greenline.ci.environment import default_branch, no_commit
 from greenline.depgraph import config as configuration
 from greenline.depgraph.errors import GreenlineError
+from greenline.depgraph.parallel import map_shares
 from greenline.depgraph.workspace import GitError, NotARepository, Workspace
 from greenline.rules.conflicts.find import Conflict, find_conflicts
 from greenline.rules.conflicts.merge import merge_trees
@@ -55,6 +57,16 @@ class Queue(NamedTuple):
     warnings: list[str]
 
 
+class _Merge(NamedTuple):
+    """Two branches, and the trees in which they are compared."""
+
+    one: Branch
+    other: Branch
+    base: str
+    ours: str
+    theirs: str
+
+
 def judge(
     workspace: Workspace,
     config: configuration.Config,
@@ -70,27 +82,30 @@ def judge(
     start = None if base is None else _commit(workspace, base)
     warnings: list[str] = []
     branches = [_branch(workspace, name, start or target[1], warnings) for name in dict.fromkeys(names)]
-    pairs = []
+    merges: list[_Merge] = []
     on_target: dict[str, str] = {}
     for branch in branches:
-        gained = Branch(*target, branch.base, frozenset())
         if branch.base != target[1]:
-            gained = _with_tests(workspace, gained, warnings)
-            found = find_conflicts(workspace, config, branch.base, branch.commit, target[1])
-            pairs.append(_pair(branch, gained, found))
+            gained = _with_tests(workspace, Branch(*target, branch.base, frozenset()), warnings)
+            merges.append(_Merge(branch, gained, branch.base, branch.commit, target[1]))
         on_target[branch.name] = _laid_over(workspace, branch, target[1], warnings)
     for one, other in combinations(branches, 2):
-        if not (on_target[one.name] and on_target[other.name]):
-            continue  # it does not even merge with the target, and that is told
-        found = find_conflicts(workspace, config, target[1], on_target[one.name], on_target[other.name])
-        pairs.append(_pair(one, other, found))
+        if on_target[one.name] and on_target[other.name]:  # else it does not even merge with the target: that is told
+            merges.append(_Merge(one, other, target[1], on_target[one.name], on_target[other.name]))
+
+    def find(share: list[_Merge]) -> list[bytes]:
+        found = (find_conflicts(workspace, config, one.base, one.ours, one.theirs) for one in share)
+        return [pickle.dumps(conflicts) for conflicts in found]
+
+    conflicts = map(pickle.loads, map_shares(find, merges, fork_from=2))
+    pairs = [_pair(merge.one, merge.other, found) for merge, found in zip(merges, conflicts, strict=True)]
     return Queue(target, branches, pairs, not warnings, list(dict.fromkeys(warnings)))
 
 
 def _commit(workspace: Workspace, name: str) -> str:
     found = workspace.resolve(name)
     if found is None:
-        raise GreenlineError(f"git knows no commit {name!r}", "git fetch it, or see the names with: git branch -a")
+        raise no_commit(workspace, "", name)
     return found
 
 

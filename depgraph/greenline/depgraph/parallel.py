@@ -15,13 +15,15 @@ FORK_FROM = 400  # items; below, a second process costs more than it saves
 MOST_PROCESSES = 8
 
 
-def map_shares(work: Callable[[list[Item]], list[Result]], items: Sequence[Item]) -> list[Result]:
-    """``work`` on the items, in shares; the results in the items' order.
+def map_shares(
+    work: Callable[[list[Item]], list[Result]], items: Sequence[Item], fork_from: int = FORK_FROM
+) -> list[Result]:
+    """``work`` on the items, in shares; the results in the items' order. Fewer than ``fork_from`` are done here.
 
     ``work`` takes a list and returns a list of the same length, of values that marshal takes. A child that dies is
     replaced by this process.
     """
-    count = min(_cpus(), MOST_PROCESSES) if len(items) >= FORK_FROM and hasattr(os, "fork") else 1
+    count = min(_cpus(), MOST_PROCESSES, len(items)) if len(items) >= fork_from and hasattr(os, "fork") else 1
     shares = [list(items[start::count]) for start in range(count)]
     children = [_start(work, share) for share in shares[1:]]
     results = [work(shares[0])]

@@ -21,6 +21,7 @@ from greenline.ci.breakage.search import NONE, Search
 from greenline.ci.breakage.suspects import Suspect
 from greenline.ci.repair.candidates import Failure
 from greenline.depgraph.config import Config
+from greenline.depgraph.wording import plural
 from greenline.depgraph.workspace import Workspace
 
 RUNS = 3
@@ -97,7 +98,7 @@ class _Seen(NamedTuple):
 def investigate(workspace: Workspace, config: Config, prober: Prober, question: Question) -> Found:
     """Reproduce, classify, search. Raises GreenlineError for what only the user can mend."""
     scope = _scope(question)
-    prober.tell(f"running {len(scope) if scope else 'all'} tests at {question.bad[:12]}")
+    prober.tell(f"running {plural(len(scope), 'file') if scope else 'all tests'} at {question.bad[:12]}")
     first = prober.run(question.bad, Probe(scope), "reproduce at bad")
     if first.trouble:
         return Found((), tuple(prober.done), first.trouble, first)
@@ -339,7 +340,7 @@ def _search_one(workspace: Workspace, config: Config, prober: Prober, question: 
     search = Search([suspect.prior for suspect in able])
     _take_up(search, 0, seen.counts.good)
     _take_up(search, len(able), seen.counts.bad)
-    prober.tell(f"{len(able)} of {len(found)} commits may have broken {tests[0]}")
+    prober.tell(f"{len(able)} of {plural(len(found), 'commit')} may have broken {tests[0]}")
     while search.verdict().culprit is None and search.runs < _MOST_RUNS and not prober.out_of_time:
         positions = search.next(1 if len(able) == 1 else prober.slots)
         if not positions:
@@ -358,7 +359,8 @@ def _search_one(workspace: Workspace, config: Config, prober: Prober, question: 
         notes.append("no commit of the range is guilty: the test fails for a reason outside of it")
     elif verdict.culprit is None:
         notes.append(
-            f"no culprit is certain enough after {search.runs} runs; the likeliest has {verdict.certainty:.1%}"
+            f"no culprit is certain enough after {plural(search.runs, 'run')};"
+            f" the likeliest has {verdict.certainty:.1%}"
         )
     posterior = dict(zip((suspect.commit for suspect in able), search.posterior[1:], strict=True))
     kind = classify.FLAKE if verdict.culprit == NONE else classify.BREAK

@@ -238,7 +238,7 @@ def _read_results(
     for record in _records(path):
         if "foreign" in record:
             foreign |= record["foreign"]
-            finished = True
+            finished = finished or not record["early"]
             continue
         name = below + record["id"] if record["id"] else ""
         outcome = _outcome(record, folder)

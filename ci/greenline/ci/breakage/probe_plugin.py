@@ -6,6 +6,7 @@ the standard library of Python 3.9 only. ``$GREENLINE_PROBE`` names a JSON file 
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import sys
@@ -111,6 +112,12 @@ def pytest_runtest_logreport(report: Any) -> None:
 
 
 def pytest_sessionfinish() -> None:
+    atexit.unregister(_tell_foreign)
+    _tell_foreign(early=False)
+
+
+@atexit.register  # for a session that does not get so far: its conftest.py may have failed because of such a module
+def _tell_foreign(early: bool = True) -> None:
     """First-party modules that did not come from the checkout: an installation that points elsewhere."""
     foreign = {}
     for name, module in list(sys.modules.items()):
@@ -123,4 +130,4 @@ def pytest_sessionfinish() -> None:
         home = path.startswith(SETTINGS["home"] + os.sep) and "site-packages" not in path
         if home or name in SETTINGS["modules"]:
             foreign[name] = path
-    _write({"foreign": foreign})
+    _write({"foreign": foreign, "early": early})

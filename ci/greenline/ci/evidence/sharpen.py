@@ -25,6 +25,7 @@ from greenline.ci.selection.select import SelectedTest, Selection
 from greenline.depgraph.config import Config
 from greenline.depgraph.index import Opened
 from greenline.depgraph.linking import TEST
+from greenline.depgraph.wording import plural
 from greenline.depgraph.workspace import ABSENT, GitError
 
 EXTRA = "GREENLINE_VARIANT"
@@ -122,7 +123,7 @@ def _sharpened(
     everything = next(filter(None, (suite.judged.static.everything for suite in known)), None)
     unknown = sum(share < 1 for share in shares)
     if unknown and only:
-        warnings.append(f"{unknown:,} test files have tests without evidence that holds: they are left out")
+        warnings.append(f"{plural(unknown, 'test file')} with tests without evidence that holds: left out")
     # Where the static rule had to take everything because it could not tell, evidence may have told.
     selection = asked.selection or known[0].judged.static
     if not unknown and not everything:

@@ -29,6 +29,7 @@ from greenline.ci.repair.scrub import scrub, secrets_of
 from greenline.ci.repair.settings import Settings
 from greenline.depgraph.config import Config
 from greenline.depgraph.errors import GreenlineError
+from greenline.depgraph.wording import plural
 from greenline.depgraph.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -148,7 +149,9 @@ def _handle(
                 return waiting if job.dry_run else announce(waiting)
             tried = {attempt.bad for attempt in records.attempts(job.store, prints)}
             if len(tried - {breakage.bad}) >= job.settings.attempts:
-                return Outcome(breakage, HANDED_OFF, f"{len(tried)} runs have tried to repair this failure already")
+                return Outcome(
+                    breakage, HANDED_OFF, f"{plural(len(tried), 'run')} tried to repair this failure already"
+                )
             outcome = _attempt(job, checkouts, prober, found, breakage)
             if outcome.status == PROPOSED and not job.dry_run:
                 lease.check()
@@ -258,7 +261,7 @@ def _agents(job: Job, breakage: Breakage, agents: Sequence[Agent]) -> tuple[list
     """The agents' candidates. Without isolation none is started: there is no weaker mode."""
     from greenline.ci.repair.agents.attempts import Surroundings, attempt_all
 
-    job.tell(f"{sum(agent.attempts for agent in agents)} attempts by agents")
+    job.tell(f"{plural(sum(agent.attempts for agent in agents), 'attempt')} by agents")
     try:
         sandbox = job.sandbox()
         python = interpreter(job.workspace.root, "", job.environment)

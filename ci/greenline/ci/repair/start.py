@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from greenline.ci.breakage import failures
 from greenline.ci.breakage.investigate import Question
-from greenline.ci.environment import LAST_GREEN
+from greenline.ci.environment import LAST_GREEN, no_commit
 from greenline.ci.forges import plain_git
 from greenline.ci.repair import pipeline
 from greenline.ci.repair.pipeline import Job, Outcome, Report
@@ -91,7 +91,7 @@ def start(
 def _commit(workspace: Workspace, option: str, ref: str) -> str:
     commit = workspace.resolve(ref)
     if commit is None:
-        raise GreenlineError(f"{option}: git knows no commit {ref!r}", "git fetch it first")
+        raise no_commit(workspace, f"{option}: ", ref)
     return commit
 
 

@@ -44,7 +44,7 @@ def judge(found: Found, state: FileState) -> None:
         if flags & TEST:
             _same_name(found, path, node)
     elif delta.kind in ("none", "docstrings"):
-        _readers_of_text(found, node, delta)
+        _readers_of_text(found, node, delta.kind)
         return
     elif flags & TEST and new is not None:
         _test_file(found, path, node, old, new)
@@ -52,7 +52,23 @@ def judge(found: Found, state: FileState) -> None:
         pass
     else:
         found.seed(node, "changed")
-    content = (old or b"") + (new or b"")
+    _far(found, path, (old or b"") + (new or b""))
+
+
+def judge_all_of(found: Found, path: str) -> None:
+    """Add to ``found`` what a change of whatever is in a file may affect: its tests, dependents, and who reads it."""
+    graph = found.graph
+    node = graph.node(path)
+    for lister in graph.with_flag(SOURCE_LISTER):
+        if graph.flags(lister) & TEST:
+            found.seed(lister, f"looks for Python files, as {path} is one")
+    found.seed(node, "as if changed")
+    _readers_of_text(found, node, "docstrings")
+    _far(found, path, found.opened.read_head(path) or b"")
+
+
+def _far(found: Found, path: str, content: bytes) -> None:
+    """Files whose changes reach every test by a way that no import shows."""
     if MIGRATION.search(content):
         found.all(f"{path}: a database migration")
     elif SETTINGS.search(content):
@@ -90,14 +106,14 @@ def _test_file(found: Found, path: str, node: int, old: bytes | None, new: bytes
         found.seed(importer, f"imports {path}, which changed")
 
 
-def _readers_of_text(found: Found, node: int, delta: Delta) -> None:
+def _readers_of_text(found: Found, node: int, kind: str) -> None:
     """Comments and docstrings matter only to who reads them: the file itself, its importers, tests that reach it."""
     graph = found.graph
     for importer in graph.importers(node) if node >= 0 else ():
         # Who spells the file's path may read it as text instead of importing it.
         if posixpath.basename(graph.path(node)).encode() in (found.opened.read_head(graph.path(importer)) or b""):
             found.seed(importer, f"names the path of {graph.path(node)}, whose text changed")
-    bit = SOURCE_READER if delta.kind == "none" else SOURCE_READER | DOC_READER
+    bit = SOURCE_READER if kind == "none" else SOURCE_READER | DOC_READER
     readers = [reader for reader in graph.with_flag(bit)] if node >= 0 else []
     if not readers:
         return

@@ -14,13 +14,15 @@ from greenline.ci.selection import data_files, python_files
 from greenline.ci.selection.found import Found
 from greenline.depgraph.config import Config
 from greenline.depgraph.globs import matcher
-from greenline.depgraph.index import Opened
+from greenline.depgraph.index import REGULAR, Opened
 from greenline.depgraph.layout import is_code
 from greenline.depgraph.linking import ALWAYS, CONFTEST, LOCAL, TEST, UNKNOWN
 from greenline.depgraph.locks import is_manifest
 from greenline.depgraph.overlay import FileState
 from greenline.depgraph.suites import Suite, is_config_name, read_config
+from greenline.depgraph.wording import plural
 from greenline.depgraph.workspace import ABSENT
+from greenline.depgraph.workspace import UNKNOWN as IN_WORK_TREE
 
 MOST_BYTES = 500_000
 """Of test files with imports in functions to look into for single tests; of more, whole files are selected."""
@@ -69,15 +71,25 @@ class Selection(NamedTuple):
     through: dict[int, int]  # node reached from a seed → the next node towards it; empty without ``reasons``
 
 
-def select(opened: Opened, config: Config, reasons: bool = True, learned: Iterable[tuple[str, str]] = ()) -> Selection:
+def select(
+    opened: Opened,
+    config: Config,
+    reasons: bool = True,
+    learned: Iterable[tuple[str, str]] = (),
+    named: Iterable[str] = (),
+) -> Selection:
     """The tests that the change in ``opened`` can break.
 
     ``reasons=False`` spares the search for shortest chains and, in files that depend on the change, for single tests.
-    ``learned``: pairs of paths, imports that no import statement shows.
+    ``learned``: pairs of paths, imports that no import statement shows. ``named``: paths to judge instead of the
+    change, as if anything in these files had changed.
     """
     found = Found(opened)
     rules = data_files.DataRules(config)
-    for state in opened.changes:
+    named = tuple(named)
+    for path in named:
+        _judge_named(found, path, rules)
+    for state in () if named else opened.changes:
         _judge(found, state, rules)
         if found.everything and not reasons:
             break
@@ -109,8 +121,8 @@ def _unknown(found: Found) -> None:
         for node in nodes:
             found.seed(node, "cannot be read, so it may depend on the change")
         found.warnings.append(
-            f"{len(nodes)} files cannot be read, such as {min(nodes.values())}: what depends on them counts as"
-            " affected; in a partial clone, git fetch --refetch --no-filter gets them"
+            f"{plural(len(nodes), 'file')} cannot be read, such as {min(nodes.values())}:"
+            " what depends on them counts as affected; in a partial clone, git fetch --refetch --no-filter gets them"
         )
 
 
@@ -143,6 +155,21 @@ def _judge(found: Found, state: FileState, rules: data_files.DataRules) -> None:
         _native(found, state, rules)
     elif not is_config_name(path):
         data_files.judge_data(found, state, rules)
+
+
+def _judge_named(found: Found, path: str, rules: data_files.DataRules) -> None:
+    """Any change of a file of the work tree. Rules that compare two versions are asked as if the file were new."""
+    state = FileState(path, ABSENT, IN_WORK_TREE, "", REGULAR)
+    if not (is_code(path) or is_manifest(path) or is_config_name(path)):
+        _judge(found, state, rules)
+    elif data_files.judge_any(found, state, rules):
+        return
+    elif is_manifest(path):
+        found.all(f"{path}: what changes in it decides what it affects")
+    elif is_config_name(path):
+        found.suites[path.rpartition("/")[0]] = f"{path}: pytest's configuration may change"
+    else:
+        python_files.judge_all_of(found, path)
 
 
 def _cannot_be_read(found: Found, state: FileState) -> bool:

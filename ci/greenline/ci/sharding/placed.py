@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from greenline.ci.sharding.needs import Needs, file_of
 from greenline.ci.sharding.plan_file import Plan, PlannedAtom, Pool, Shard
 from greenline.ci.sharding.schedule import fits
+from greenline.depgraph.wording import plural
 
 
 def why_placed(plan: Plan, test: str) -> list[str]:
@@ -91,13 +92,13 @@ def _company(plan: Plan, shard: Shard, atom: PlannedAtom, test: str) -> Iterator
         here = f"{pieces[shard.index]} of its tests here"
         yield f"{file} ({whole:.1f} s) is split so that the shards end together: {here}, {others}"
     if len(atom.tests) > 1:
-        yield f"its atom has {len(atom.tests)} tests, which follow each other"
+        yield f"its atom has {plural(len(atom.tests), 'test')}, which follow each other"
 
 
 def _spread(plan: Plan, test: str, homes: list[tuple[Shard, PlannedAtom]]) -> Iterator[str]:
     for index in sorted({shard.index for shard, _ in homes}):
         count = sum(within(each, test) for each in plan.shards[index].tests)
-        yield f"{count} tests on shard {index}, a runner of {plan.shards[index].pool}"
+        yield f"{plural(count, 'test')} on shard {index}, a runner of {plan.shards[index].pool}"
 
 
 def _blocking(plan: Plan, test: str) -> Iterator[str]:

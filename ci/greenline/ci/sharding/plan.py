@@ -15,6 +15,7 @@ from greenline.ci.sharding.schedule import job_of, lock_groups
 from greenline.ci.sharding.sticky import keep
 from greenline.ci.sharding.units import Unit
 from greenline.depgraph.errors import GreenlineError
+from greenline.depgraph.wording import plural
 
 MOST_BLOCKING = 20
 SLICES = 32
@@ -290,7 +291,7 @@ def _blocking(shares: Sequence[_Share], cost: float, target: float | None, makes
             seconds = wait + placing.bound(share.units, share.pool, share.pool.maximum, cost)
             if seconds > limit or wait + placing.end_of(share.runners) > limit:
                 tests = tuple(test for unit in share.units for test in unit.tests)
-                why = f"pool {share.pool.name} has {share.pool.maximum} runners at most{why_wait}"
+                why = f"pool {share.pool.name} has {plural(share.pool.maximum, 'runner')} at most{why_wait}"
                 found.append(Blocking(tests, max(seconds, wait + placing.end_of(share.runners)), why))
     return tuple(sorted(found, key=lambda each: (-each.seconds, each.tests))[:MOST_BLOCKING])
 

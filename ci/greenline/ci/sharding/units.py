@@ -12,6 +12,7 @@ from greenline.ci.sharding.marks import Mark, marks_of, read_marks
 from greenline.ci.sharding.needs import NOTHING, RUNNER_LOCK, Needs, both, bytes_of, file_of, function_of
 from greenline.ci.sharding.settings import Rule
 from greenline.depgraph.globs import matcher
+from greenline.depgraph.wording import plural
 
 UNKNOWN = 0.75
 """Quantile of its function's, file's or suite's durations that a test without a duration is taken for."""
@@ -176,7 +177,8 @@ def _estimates(tests: Collection[str], known: Known, warnings: list[str]) -> _Es
         found[test], most = quantiles[id(alike)]
         worst[test] = max(most, worst.get(test, 0.0))
     warnings.append(
-        f"{len(missing)} of {len(found)} tests have no duration: taken for the upper quartile of their file or suite"
+        f"{len(missing)} of {plural(len(found), 'test')} without a duration: "
+        "taken for the upper quartile of their file or suite"
     )
     return _Estimates(found, worst)
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from greenline.ci.execution.parts import digest, names_of, suites_of
 from greenline.ci.execution.result_files import Result, Session, junit_name
 from greenline.ci.sharding.plan_file import Plan
+from greenline.depgraph.wording import plural
 from pytest_greenline.part import Home, home
 
 FAILED, LOST, SILENT, MISSING, TWICE, SKIPPED, ERROR, FOREIGN, UNPROVEN = (
@@ -179,7 +180,7 @@ class _Judge:
         planned = (test for test in self._shard_of if test not in away)
         whole = [each for test in planned for each in (sorted(parts[test]) or [test])]
         if new:
-            self.notes.append(f"{len(new)} tests that were not planned by name: {_some(sorted(new))}")
+            self.notes.append(f"{plural(len(new), 'test')} that nobody planned by name: {_some(sorted(new))}")
         return [*whole, *sorted(new.difference(whole))]
 
     def _is_gone(self, test: str) -> bool:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from greenline.depgraph.blocks import leaf
 from greenline.rules.conflicts.infer import Class, Value, World
 from greenline.rules.conflicts.modules import Function
+from greenline.rules.conflicts.problem import Problem
 from greenline.rules.conflicts.signatures import Mismatch, Signature, mismatches, of_function
-from greenline.rules.conflicts.uses import Problem
 
 _ABSTRACT = frozenset(("abstractmethod", "abstractproperty", "abstractclassmethod", "abstractstaticmethod"))
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from greenline.depgraph.blocks import leaf, same
 from greenline.rules.conflicts.infer import UNKNOWN, Scope, Value, World
 from greenline.rules.conflicts.merge import Merge
-from greenline.rules.conflicts.modules import Function
+from greenline.rules.conflicts.modules import Function, Module
+from greenline.rules.conflicts.problem import Problem
 from greenline.rules.conflicts.report import Found
-from greenline.rules.conflicts.uses import Problem
 from greenline.rules.fixes.assertions import is_test
 from greenline.rules.fixes.fix import Fix
 
@@ -20,12 +19,6 @@ _REPEATING = frozenset(("overload", "setter", "getter", "deleter", "register", "
 _ROUTES = frozenset(
     """route get post put delete patch head options websocket command group task add_url_rule add_route""".split()  # noqa: SIM905
 )
-_REGISTERING = re.compile(
-    rb"^[ \t]*(?!(?:return|assert|if|elif|for|while|with|del|raise|await|yield)\b)@?[^=#\n]*\b(?:\w*register\w*|%b)\("
-    % "|".join(sorted(_ROUTES)).encode(),
-    re.MULTILINE,
-)
-"""Lines of which one is in every file that registers something outside its functions."""
 _URLS = frozenset(("path", "re_path", "url"))
 
 
@@ -44,14 +37,14 @@ def collisions(merge: Merge) -> list[Found]:
     """What ours and theirs both claim, and the base does not."""
     if merge.linear:
         return []
-    sides = []
     both = merge.changed(merge.ours) & merge.changed(merge.theirs)
-    for side in (merge.ours, merge.theirs):
+    registered = [_registered(merge, side) for side in (merge.ours, merge.theirs)]
+    shared = set().union(*registered[0].values()) & set().union(*registered[1].values())
+    sides = []
+    for side, names in zip((merge.ours, merge.theirs), registered, strict=True):
         claims: dict[tuple[str, ...], Claim] = {}
-        for path in sorted(merge.changed(side)):
-            if not path.endswith(".py") or path not in side.tree.files:
-                continue
-            if path in both or _REGISTERING.search(side.tree.read(path) or b""):
+        for path in sorted(both | {path for path in names if not names[path].isdisjoint(shared)}):
+            if path.endswith(".py") and path in side.tree.files:
                 before = {claim.key for claim in claims_of(merge.base, path)}
                 claims.update({one.key: one for one in claims_of(side, path) if one.key not in before})
         sides.append(claims)
@@ -71,6 +64,40 @@ def collisions(merge: Merge) -> list[Found]:
         message = f"both sides add {mine.words}"
         found.append(Found(problem, 12, "collision", message, None, (other.path, place), mine.quiet))
     return [*found, *_module_and_package(merge)]
+
+
+def _registered(merge: Merge, side: World) -> dict[str, set[tuple[str, ...]]]:
+    """What a side registers anew in which files, not told apart by whom with."""
+    found = {}
+    for path in merge.changed(side):
+        if path.endswith(".py"):
+            before, after = (set(world.tree.kept("registered", path, _names)) for world in (merge.base, side))
+            found[path] = after - before
+    return found
+
+
+def _names(module: Module) -> set[tuple[str, str]]:
+    """What the decorators and calls of a module register, wherever they are."""
+    found = set()
+    for node in ast.walk(module.tree):
+        for one in getattr(node, "decorator_list", ()):
+            found.add(_what(one, getattr(node, "name", "")))
+        if isinstance(node, ast.Expr):
+            found.add(_what(node.value, ""))
+    return {one for one in found if one is not None}
+
+
+def _what(node: ast.expr, function: str) -> tuple[str, str] | None:
+    """The name by which something is registered, and what: a constant in source form, or the decorated function."""
+    name = leaf(node.func) if isinstance(node, ast.Call) else ""
+    if not isinstance(node, ast.Call) or not (
+        "register" in name or (name in _ROUTES and isinstance(node.func, ast.Attribute))
+    ):
+        return None
+    for first in node.args[:1]:
+        if isinstance(first, ast.Constant):
+            return name, repr(first.value)
+    return (name, function) if function and "register" not in name else None
 
 
 def _duplicate(merge: Merge, claim: Claim) -> list[Found]:
@@ -167,24 +194,17 @@ def _urls(path: str, value: ast.expr) -> Iterator[Claim]:
 
 def _registration(world: World, path: str, node: ast.expr, function: str) -> Iterator[Claim]:
     """``@app.route("/x")``, ``@cli.command()``, ``@register("csv")``, ``register("csv", …)``."""
-    if not isinstance(node, ast.Call):
-        return
-    name = leaf(node.func)
-    registers = "register" in name
-    if not registers and not (name in _ROUTES and isinstance(node.func, ast.Attribute)):
+    registered = _what(node, function)
+    if registered is None or not isinstance(node, ast.Call):
         return
     scope = Scope(world, path)
     function_there = _origin(scope, node.func)
     target = node.func.value if isinstance(node.func, ast.Attribute) else node.func
     owner = function_there if function_there.path else _origin(scope, target)
     where = f"{owner.path}:{owner.name}" if owner.path else f"{path}:{ast.unparse(target)}"
-    constants = [one.value for one in node.args[:1] if isinstance(one, ast.Constant)]
     methods = sorted(ast.unparse(one.value) for one in node.keywords if one.arg in ("methods", "method"))
-    if constants:
-        words = f"{constants[0]!r} in {ast.unparse(node.func)}()"
-        yield Claim(("registration", where, name, repr(constants[0]), *methods), words, path, node)
-    elif function and not registers:
-        yield Claim(("registration", where, name, function), f"{function} in {ast.unparse(node.func)}()", path, node)
+    words = f"{registered[1]} in {ast.unparse(node.func)}()"
+    yield Claim(("registration", where, *registered, *methods), words, path, node)
 
 
 def _origin(scope: Scope, node: ast.expr) -> Value:

@@ -20,19 +20,20 @@ from greenline.rules.conflicts.collisions import collisions, same_basename
 from greenline.rules.conflicts.dotted import CONFIGURATION, in_configuration, resolve_dotted
 from greenline.rules.conflicts.import_cycles import import_cycles
 from greenline.rules.conflicts.infer import World
-from greenline.rules.conflicts.interface import changed_names
+from greenline.rules.conflicts.interface import IMPLICIT, changed_names
 from greenline.rules.conflicts.keys import dead_keys
 from greenline.rules.conflicts.manifests import environment_problems
 from greenline.rules.conflicts.merge import Merge, open_merge
 from greenline.rules.conflicts.migrations import migration_heads
 from greenline.rules.conflicts.name import explain
 from greenline.rules.conflicts.pollution import pollution
+from greenline.rules.conflicts.problem import Fact, Problem
 from greenline.rules.conflicts.registry import registry_problems
 from greenline.rules.conflicts.report import Conflict, Found, as_conflict, textual
 from greenline.rules.conflicts.requests import fixture_problems
 from greenline.rules.conflicts.results import fits
-from greenline.rules.conflicts.touched import touched, touched_words, within, words_of
-from greenline.rules.conflicts.uses import ALWAYS, Fact, Problem, read_uses
+from greenline.rules.conflicts.touched import news, within, words_of
+from greenline.rules.conflicts.uses import ALWAYS, read_uses
 
 CHECKS: tuple[Callable[[Merge], list[Found]], ...] = (
     collisions,
@@ -97,22 +98,15 @@ def suspects(merge: Merge) -> dict[str, frozenset[str]]:
             if path in merge.merged.tree.files and _may_hold(path):
                 spelled = _news(merge, path)
                 wanted = found.get(path, frozenset()) | words.in_file(path, spelled)
-                if not wanted.isdisjoint(spelled):
+                if not (wanted - IMPLICIT).isdisjoint(spelled):
                     found[path] = wanted
     return found
 
 
 def _news(merge: Merge, path: str) -> Collection[str]:
-    """The words of what is news in a file of the merged state; all its words where that cannot be told."""
-    old, new = merge.base.tree, merge.merged.tree
-    if path in old.files and path.endswith(".py") and not merge.linear:
-
-        def find() -> tuple[str, ...]:
-            base, module = old.module(path), new.module(path)
-            return touched_words(base, module) if base and module else tuple(sorted(words_of(new.read(path) or b"")))
-
-        return new.blobs.facts("touched", (old.files[path], new.files[path]), find)
-    return words_of(new.read(path) or b"")
+    """The words of what is news in a file of the merged state; all its words where there are no sides."""
+    new = merge.merged.tree
+    return words_of(new.read(path) or b"") if merge.linear else news(merge.base.tree, new, path).words
 
 
 def _may_hold(path: str) -> bool:
@@ -129,7 +123,7 @@ def new_problems(merge: Merge, path: str, words: frozenset[str]) -> list[Problem
     before = merge.before(path)
     lines = module.lines_with(words | ALWAYS)
     if not merge.linear:  # a use that was there before works or fails on the other side as it does here
-        lines = touched(merge.base.tree.module(path), module, lines)
+        lines = news(merge.base.tree, merge.merged.tree, path).among(lines)
     problems, facts = read_uses(merge.merged, path, words, lines)
     problems = [one for one in problems if one.kind != "module" or any(_finds(world, one) for world in before)]
     scopes = {one.scope for one in (*problems, *(fact.problem for fact in facts))}

@@ -16,9 +16,10 @@ from greenline.depgraph.scan import Facts
 from greenline.rules.conflicts.infer import World
 from greenline.rules.conflicts.loading import Failed, Session, packages_of
 from greenline.rules.conflicts.merge import Merge
+from greenline.rules.conflicts.modules import Module
+from greenline.rules.conflicts.problem import Problem
 from greenline.rules.conflicts.report import Found
 from greenline.rules.conflicts.tree import Tree
-from greenline.rules.conflicts.uses import Problem
 from greenline.rules.fixes.fix import Fix, Refused
 
 
@@ -68,16 +69,20 @@ def _names(facts: Facts) -> set[str]:
 
 
 def _edges(tree: Tree, path: str) -> Iterator[Edge]:
-    module = tree.module(path)
-    for node in _at_import(module.tree.body) if module else ():
+    for name, last, line in tree.kept("imports", path, _imports):
+        for target in _targets(tree, path, name):
+            yield Edge(path, target, last, line)
+
+
+def _imports(module: Module) -> Iterator[tuple[str, str, int]]:
+    """What is imported at the top of a file: the dotted name, its last part as it is written, and the line."""
+    for node in _at_import(module.tree.body):
         for alias in node.names:
+            name = alias.name
             if isinstance(node, ast.ImportFrom):
                 start = "." * node.level + (node.module or "")
                 name = f"{start}{alias.name}" if start.endswith(".") else f"{start}.{alias.name}"
-            else:
-                name = alias.name
-            for target in _targets(tree, path, name):
-                yield Edge(path, target, alias.name, node.lineno)
+            yield name, alias.name, node.lineno
 
 
 def _at_import(body: Iterable[ast.AST]) -> Iterator[ast.Import | ast.ImportFrom]:
@@ -128,14 +133,18 @@ def _circles(merge: Merge, ours: list[Edge], theirs: list[Edge]) -> list[frozens
     import networkx
 
     tree = merge.merged.tree
-    near = _reaching(merge, {edge.importer for edge in ours}) & _reaching(merge, {edge.importer for edge in theirs})
-    near |= {edge.importer for edge in (*ours, *theirs)}
-    near = {path for path in near if path.endswith(".py") and path in tree.files}
-    facts = tree.blobs.scanned({path: tree.files[path] for path in sorted(near)})
+    both = (*ours, *theirs)  # a circle leads from imports of one side over files that reach one of the other
+    near = {path for path in _reaching(merge, {edge.importer for edge in both}) if path in tree.files}
+    facts = tree.blobs.scanned({path: tree.files[path] for path in sorted(near) if path.endswith(".py")})
     graph = networkx.DiGraph()
-    graph.add_edges_from(
-        (path, target) for path, each in facts.items() for target in _imported(tree, path, each) if target in near
-    )
+    todo = {edge.imported for edge in both} & facts.keys()
+    seen = set(todo)
+    while todo:
+        path = todo.pop()
+        targets = _imported(tree, path, facts[path]) & facts.keys()
+        graph.add_edges_from((path, target) for target in targets)
+        todo |= targets - seen
+        seen |= targets
     return [
         frozenset(part)
         for part in networkx.strongly_connected_components(graph)

@@ -21,6 +21,10 @@ ROUNDS = 4
 """How often names that stand for changed ones are looked for: subclasses of subclasses, aliases of aliases."""
 
 
+IMPLICIT = frozenset(("__init__", "__new__", "__call__", "__enter__", "__exit__", "cls"))
+"""Words for what a class does without its name; in a class that derives from it, the head has the name."""
+
+
 class Changed(NamedTuple):
     """``words``: of all that differs for users of a side; ``local``: names of other libraries that a module does not
     import any more → the files that can have asked the module for them."""
@@ -82,7 +86,7 @@ def _differing(before: Tree, after: Tree, path: str) -> tuple[str, ...]:
         names = [
             _with_origin(name, interfaces[0].get(name, _NOTHING)[1])
             for name in _differing_names(*interfaces)
-            if name in interfaces[0] or "." in name or hides
+            if hides or name in interfaces[0] or name.rpartition(".")[0] in interfaces[0]
         ]
         return (*whole, *sorted(names))
 
@@ -97,7 +101,7 @@ def _with_origin(name: str, bound: list[Binding]) -> str:
 
 def _words(name: str) -> list[str]:
     owner, _, last = name.rpartition(".")
-    if owner and last in ("__init__", "__new__", "__call__", "__enter__", "__exit__"):
+    if owner and last in IMPLICIT:
         return [owner.rpartition(".")[2], last, "cls"]
     return [last, owner.rpartition(".")[2]] if owner else [last]
 

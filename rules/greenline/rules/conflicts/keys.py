@@ -11,8 +11,8 @@ from functools import cache
 from greenline.depgraph.blocks import leaf
 from greenline.rules.conflicts.infer import World
 from greenline.rules.conflicts.merge import Merge
+from greenline.rules.conflicts.problem import Problem
 from greenline.rules.conflicts.report import Found
-from greenline.rules.conflicts.uses import Problem
 from greenline.rules.fixes.fix import Fix
 
 _DATA = (".yaml", ".yml", ".toml", ".json", ".ini", ".cfg", ".env")

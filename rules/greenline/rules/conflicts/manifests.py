@@ -19,8 +19,8 @@ from greenline.depgraph.locks import is_lock, is_manifest, read_manifest
 from greenline.depgraph.manifest import ManifestError, normalise
 from greenline.rules.conflicts.infer import World
 from greenline.rules.conflicts.merge import Merge
+from greenline.rules.conflicts.problem import Problem
 from greenline.rules.conflicts.report import Found
-from greenline.rules.conflicts.uses import Problem
 
 if TYPE_CHECKING:  # loaded when a manifest changed
     from packaging.requirements import Requirement

@@ -9,8 +9,9 @@ from typing import NamedTuple
 from greenline.depgraph.blocks import leaf
 from greenline.rules.conflicts.infer import World
 from greenline.rules.conflicts.merge import Merge
+from greenline.rules.conflicts.modules import Module
+from greenline.rules.conflicts.problem import Problem
 from greenline.rules.conflicts.report import Found
-from greenline.rules.conflicts.uses import Problem
 from greenline.rules.fixes.fix import Fix
 
 _DJANGO = re.compile(r"(?:.*/)?migrations/(\w+)\.py")
@@ -53,8 +54,8 @@ def _chains(world: World, folders: set[str]) -> dict[str, list[Migration]]:
     wanted = {folder for folder in folders if "migrations/" in f"{folder}/" or "versions/" in f"{folder}/"}
     for path in sorted(world.tree.files) if wanted else ():
         if path.endswith(".py") and path.rpartition("/")[0] in wanted:
-            migration = _read(world, path)
-            if migration is not None:
+            for fields in world.tree.kept("migration", path, _read):
+                migration = Migration(*fields)
                 chains.setdefault(migration.chain, []).append(migration)
     return chains
 
@@ -64,23 +65,22 @@ def _heads(migrations: list[Migration]) -> list[Migration]:
     return [one for one in migrations if one.name not in followed]
 
 
-def _read(world: World, path: str) -> Migration | None:
-    module = world.tree.module(path)
-    if module is None:
-        return None
+def _read(module: Module) -> tuple[Migration, ...]:
+    """The migration that a file is, if it is one."""
+    path = module.path
     folder, _, file = path.rpartition("/")
     values = {name: bound[-1].node for name, bound in module.names.items() if bound[-1].kind == "value"}
     if "revision" in values and "down_revision" in values:
         name, after = _literal(values["revision"]), _literal(values["down_revision"])
         names = (after,) if isinstance(after, str) else tuple(after or ()) if isinstance(after, list | tuple) else ()
         if isinstance(name, str):
-            return Migration("alembic", path, folder, name, tuple(map(str, names)), _tables(module.tree))
+            return (Migration("alembic", path, folder, name, tuple(map(str, names)), _tables(module.tree)),)
     if not _DJANGO.fullmatch(path) or "Migration" not in module.names:
-        return None
+        return ()
     app = folder.rpartition("/")[0].rpartition("/")[2]
     node = module.names["Migration"][-1].node
     if not isinstance(node, ast.ClassDef):
-        return None
+        return ()
     inner = {
         target.id: one
         for one in node.body
@@ -92,7 +92,7 @@ def _read(world: World, path: str) -> Migration | None:
     own = (
         tuple(pair[1] for pair in pairs if len(pair) == 2 and pair[0] == app) if isinstance(pairs, list | tuple) else ()
     )
-    return Migration("django", path, folder, file.removesuffix(".py"), own, _models(inner.get("operations")))
+    return (Migration("django", path, folder, file.removesuffix(".py"), own, _models(inner.get("operations"))),)
 
 
 def _literal(node: ast.AST) -> object:

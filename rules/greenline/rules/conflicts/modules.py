@@ -78,7 +78,7 @@ def nodes_near(node: ast.AST, lines: Sequence[int]) -> Iterator[ast.AST]:
         ]
 
 
-_DYNAMIC = re.compile(rb"globals|exec|vars|locals|sys\.modules")
+_DYNAMIC = re.compile(rb"\b(?:globals|exec|vars|locals)\b|sys\.modules")
 
 
 def local_bindings(function: Function) -> dict[str, list[Binding]]:

@@ -12,9 +12,9 @@ from greenline.rules.conflicts.infer import UNKNOWN, World
 from greenline.rules.conflicts.merge import Merge, differing
 from greenline.rules.conflicts.modules import Binding, Function
 from greenline.rules.conflicts.moves import DELETED, Went, definition, where_went
+from greenline.rules.conflicts.problem import Problem
 from greenline.rules.conflicts.report import Found
 from greenline.rules.conflicts.signatures import Signature, of_function
-from greenline.rules.conflicts.uses import Problem
 from greenline.rules.fixes.assertions import is_test
 from greenline.rules.fixes.fix import Fix
 

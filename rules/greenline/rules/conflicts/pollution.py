@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from greenline.depgraph.blocks import same
 from greenline.rules.conflicts.infer import Scope, World
 from greenline.rules.conflicts.merge import Merge
-from greenline.rules.conflicts.modules import Function
+from greenline.rules.conflicts.modules import Function, Module
+from greenline.rules.conflicts.problem import Problem
 from greenline.rules.conflicts.report import Found
-from greenline.rules.conflicts.uses import Problem
 
 Cell = tuple[str, ...]
 """A variable: file and name of a module's or a class's attribute, with a key for an item; or "os.environ" and a key."""
@@ -59,10 +60,14 @@ def pollution(merge: Merge) -> list[Found]:
     if merge.linear:
         return []
     found: list[Found] = []
-    sides = [list(_new_tests(merge, side)) for side in (merge.ours, merge.theirs)]
-    for polluters, victims in (sides, sides[::-1]):
-        left = [each for test in polluters for each in _left(merge.merged, test)]
-        for test in victims if left else ():
+    sides = (merge.ours, merge.theirs)
+    tree = merge.merged.tree
+    for polluting, suffering in (sides, sides[::-1]):
+        setting = (path for path in _test_files(merge, polluting) if tree.kept("sets", path, _sets))
+        left = [each for test in _new_tests(merge, polluting, setting) for each in _left(merge.merged, test)]
+        words = re.compile(b"|".join(sorted({re.escape(each.cell[-1].encode()) for each in left})))
+        reading = (path for path in _test_files(merge, suffering) if words.search(tree.read(path) or b""))
+        for test in _new_tests(merge, suffering, reading) if left else ():
             for each in left:
                 if each.test.order < test.order and _same_suite(merge, each.test, test):
                     found += _told(merge.merged, each, test)
@@ -74,23 +79,56 @@ def _same_suite(merge: Merge, one: Test, other: Test) -> bool:
     return suites.suite_of(one.path) == suites.suite_of(other.path)
 
 
-def _new_tests(merge: Merge, side: World) -> Iterator[Test]:
-    """The tests without decorators of the merged state that a side added or changed."""
+def _test_files(merge: Merge, side: World) -> Iterator[str]:
+    """The test files of the merged state that a side added or changed."""
     for path in sorted(merge.changed(side)):
-        if path.endswith(".py") and side.tree.suites.is_test_file(path):
-            before = {test.name: test.node for test in _tests(merge.base, path)}
-            mine = {test.name: test.node for test in _tests(side, path)}
-            for test in _tests(merge.merged, path):
-                old, new = before.get(test.name), mine.get(test.name)
-                if new is not None and same(new, test.node) and (old is None or not same(old, new)):
-                    yield test
+        if path.endswith(".py") and path in merge.merged.tree.files and side.tree.suites.is_test_file(path):
+            yield path
 
 
-def _tests(world: World, path: str) -> Iterator[Test]:
-    module = world.tree.module(path)
+def _new_tests(merge: Merge, side: World, paths: Iterable[str]) -> Iterator[Test]:
+    """The tests without decorators in these files of the merged state that a side added or changed."""
+    for path in paths:
+        before = {test.name: test.node for test in _tests(merge.base.tree.module(path))}
+        mine = {test.name: test.node for test in _tests(side.tree.module(path))}
+        for test in _tests(merge.merged.tree.module(path)):
+            old, new = before.get(test.name), mine.get(test.name)
+            if new is not None and same(new, test.node) and (old is None or not same(old, new)):
+                yield test
+
+
+def _sets(module: Module) -> list[tuple[str]]:
+    """The tests of a file that set an attribute or an item to a literal, of what need not be their own."""
+    return [
+        (test.name,)
+        for test in _tests(module)
+        for node in test.node.body
+        if isinstance(node, ast.Assign) and _is_literal(node.value)
+        for target in node.targets
+        if isinstance(target, ast.Attribute | ast.Subscript) and _root(target) not in _own(test.node)
+    ]
+
+
+def _root(node: ast.expr) -> str:
+    while isinstance(node, ast.Attribute | ast.Subscript):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _own(function: Function) -> set[str]:
+    """A function's parameters and the results of its calls, by name."""
+    arguments = function.args
+    results = (node for node in ast.walk(function) if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call))
+    return {
+        *(one.arg for one in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)),
+        *(target.id for node in results for target in node.targets if isinstance(target, ast.Name)),
+    }
+
+
+def _tests(module: Module | None) -> Iterator[Test]:
     for node in module.tree.body if module else ():
-        if isinstance(node, Function) and node.name.startswith("test") and not node.decorator_list:
-            yield Test(path, node.name, node)
+        if module and isinstance(node, Function) and node.name.startswith("test") and not node.decorator_list:
+            yield Test(module.path, node.name, node)
 
 
 # -- what a test leaves --------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from greenline.depgraph.blocks import leaf
 from greenline.rules.conflicts.infer import Scope, Value, World
 from greenline.rules.conflicts.modules import Module, members, nodes_near
-from greenline.rules.conflicts.uses import Problem
+from greenline.rules.conflicts.problem import Problem
 
 Elements = tuple[object, ...]
 _WRAPPERS = frozenset(("set", "sorted", "list", "tuple", "frozenset", "keys", "values"))

@@ -9,7 +9,7 @@ from greenline.depgraph.workspace import GitError, Workspace
 from greenline.rules.conflicts.infer import World
 from greenline.rules.conflicts.merge import Merge
 from greenline.rules.conflicts.moves import definition
-from greenline.rules.conflicts.uses import Problem
+from greenline.rules.conflicts.problem import Problem
 from greenline.rules.findings import Finding, Place
 from greenline.rules.fixes.fix import Fix
 

@@ -7,7 +7,7 @@ import ast
 from greenline.depgraph.fixture_requests import PLUGIN_FIXTURES
 from greenline.rules.conflicts.infer import World
 from greenline.rules.conflicts.modules import Function
-from greenline.rules.conflicts.uses import Problem
+from greenline.rules.conflicts.problem import Problem
 
 
 def fixture_problems(world: World, path: str, words: frozenset[str]) -> list[Problem]:

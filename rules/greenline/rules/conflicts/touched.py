@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from greenline.rules.conflicts.modules import Function, Module, bindings
+from greenline.rules.conflicts.tree import Tree
 
 _WORD = re.compile(rb"[\w\x80-\xff]+")
 
@@ -23,27 +24,52 @@ class Statement(NamedTuple):
     node: ast.stmt
 
 
-def touched(base: Module | None, module: Module, lines: Sequence[int]) -> list[int]:
-    """Those of ``lines`` (in order, from 1) in a module that are in statements that its version in the base does not
-    have, or that spell a name that one of these, or one that is gone, binds: it may mean something else now."""
-    if base is None:
-        return list(lines)
-    found: set[int] = set()
-    for one in _touched(base, module)[0]:
-        found.update(lines[bisect_left(lines, one.first) : bisect_right(lines, one.last)])
-    return sorted(found)
+class News(NamedTuple):
+    """What is news in a file: statements that its version in an older tree does not have, or that spell a name that
+    one of these, or one that is gone, binds: it may mean something else now.
+
+    ``words``: what they spell, and the names that changed ones bind; ``spans``: their first and last lines, from 1.
+    """
+
+    words: tuple[str, ...]
+    spans: tuple[tuple[int, int], ...]
+
+    def among(self, lines: Sequence[int]) -> list[int]:
+        """Those of ``lines`` (in order) that are news."""
+        found: set[int] = set()
+        for first, last in self.spans:
+            found.update(lines[bisect_left(lines, first) : bisect_right(lines, last)])
+        return sorted(found)
 
 
-def touched_words(base: Module, module: Module) -> tuple[str, ...]:
-    """The words that these statements spell, and the names that changed ones bind, sorted."""
-    statements, names = _touched(base, module)
-    words = names.union(*(_WORD.findall(text) for one in statements for text in one.key))
+def news(before: Tree, after: Tree, path: str) -> News:
+    """What is news in a file of a tree: all of it where there is no older version, or none that Python can read."""
+    data = after.read(path) or b""
+    if not path.endswith(".py") or path not in before.files:
+        return _all(data)
+
+    def find() -> tuple[object, ...]:
+        old, new = before.module(path), after.module(path)
+        if old is None or new is None:
+            return tuple(_all(data))
+        statements, names = _touched(old, new)
+        words = names.union(*(_WORD.findall(text) for one in statements for text in one.key))
+        return _sorted(words), tuple((one.first, one.last) for one in statements)
+
+    return News(*after.blobs.facts("news", (before.files[path], after.files[path]), find))
+
+
+def words_of(data: bytes) -> tuple[str, ...]:
+    """The words that a file spells, sorted."""
+    return _sorted(set(_WORD.findall(data)))
+
+
+def _all(data: bytes) -> News:
+    return News(words_of(data), ((1, len(data.splitlines())),))
+
+
+def _sorted(words: set[bytes]) -> tuple[str, ...]:
     return tuple(sorted(word.decode("utf-8", "replace") for word in words))
-
-
-def words_of(data: bytes) -> set[str]:
-    """The words that a file spells."""
-    return {word.decode("utf-8", "replace") for word in set(_WORD.findall(data))}
 
 
 def _touched(base: Module, module: Module) -> tuple[list[Statement], set[bytes]]:

@@ -6,7 +6,7 @@ object id and serves all of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from typing import Any
 
@@ -173,6 +173,20 @@ class Tree:
         """A Python file read as a module; None if it is not there or cannot be parsed."""
         oid = self.files.get(path)
         return self.blobs.module(path, oid) if oid and path.endswith(".py") else None
+
+    def kept(
+        self, kind: str, path: str, find: Callable[[Module], Iterable[tuple[Any, ...]]]
+    ) -> tuple[tuple[Any, ...], ...]:
+        """What ``find`` says of a module, from its path and content alone, as tuples of plain values; () for none."""
+        oid = self.files.get(path)
+        if oid is None:
+            return ()
+
+        def find_here() -> tuple[tuple[Any, ...], ...]:
+            module = self.module(path)
+            return tuple(map(tuple, find(module))) if module else ()
+
+        return self.blobs.facts(f"{kind} {path}", (oid,), find_here)
 
     def find(self, name: str, importer: str) -> tuple[str, ...]:
         """The files that module ``name`` may mean for a file; relative names start with dots."""

@@ -10,50 +10,14 @@ import ast
 import builtins
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from greenline.depgraph.blocks import leaf
 from greenline.rules.conflicts.dotted import DOTTED, PATCHING, resolve_dotted
 from greenline.rules.conflicts.infer import Scope, Value, World, is_generator
 from greenline.rules.conflicts.modules import Function, bindings, is_near
+from greenline.rules.conflicts.problem import Fact, Problem
 from greenline.rules.conflicts.results import dict_keys, is_handed_on, shape_of, used_as
 from greenline.rules.conflicts.signatures import mismatches, of_value, positional_names
-
-
-class Problem(NamedTuple):
-    """Something that fails when this line runs.
-
-    ``kind``: "import", "module", "attribute", "name", "string", "call", "await" …; ``line`` from 1, ``column`` from 0;
-    ``scope``: the function or class around it; ``subject``: what it is about, without positions; ``target``: file and
-    qualified name of the definition that is missing or does not fit; ``detail``: why, as words; ``node``: its syntax.
-    """
-
-    kind: str
-    path: str
-    line: int
-    column: int
-    scope: str
-    subject: str
-    target: tuple[str, str]
-    detail: tuple[str, ...] = ()
-    node: ast.AST | None = None
-
-    @property
-    def key(self) -> tuple[str, ...]:
-        """What stays the same when lines move."""
-        return (self.kind, self.path, self.scope, self.subject, *self.detail)
-
-
-class Fact(NamedTuple):
-    """How a use and its definition fit today: compared between trees, a difference is a problem.
-
-    ``kind``: "order" (parameters that positional arguments go to), "shape" (what is returned), "property".
-    """
-
-    key: tuple[str, ...]
-    value: tuple[str, ...]
-    problem: Problem
-
 
 _BUILTINS = frozenset(dir(builtins)) | {"__file__", "__name__", "__doc__", "__path__", "__class__", "__builtins__"}
 _FAILURES = {

@@ -9,13 +9,16 @@ from typing import Any
 
 import click
 
-from greenline.ci.affected import Answer, affected
-from greenline.tools.cli.options import Progress, change_options, request_of, tell
+from greenline.ci.affected import Answer, Request, affected
+from greenline.depgraph.errors import GreenlineError
+from greenline.depgraph.workspace import Workspace, find
+from greenline.tools.cli.options import Progress, change_options, readings, request_of, tell
 
 SUPERSET = 3
 
 
 @click.command("affected")
+@click.argument("paths", metavar="[PATH]...", nargs=-1)
 @change_options
 @click.option(
     "--mode",
@@ -34,6 +37,7 @@ SUPERSET = 3
 @click.option("-0", "nul", is_flag=True, help="End names with NUL instead of a line break.")
 @click.option("--strict", is_flag=True, help="Exit 3 when the answer is only a superset.")
 def command(
+    paths: tuple[str, ...],
     base: str | None,
     base_exact: str | None,
     head: str | None,
@@ -45,12 +49,15 @@ def command(
 ) -> int:
     """Print the tests that the change can break.
 
-    The change is everything from the base to the work tree: commits, staged, unstaged and untracked files.
+    The change is everything from the base to the work tree: commits, staged, unstaged and untracked files. With
+    PATHs, files or folders, it is whatever could change in these, and nothing else: no base is needed.
     """
     start = time.monotonic()
     table = form is None and sys.stdout.isatty() and not nul
     request = request_of(base, base_exact, head, suite, reasons=form not in (None, "paths") or table)
     request = request._replace(mode=mode)
+    if paths:
+        request = _as_if_changed(request, paths)
     answer = affected(request=request, progress=Progress())
     if table:
         _print_table(answer)
@@ -67,6 +74,28 @@ def command(
     sys.stdout.flush()
     tell(answer, time.monotonic() - start)
     return SUPERSET if strict and not answer.complete else 0
+
+
+def _as_if_changed(request: Request, paths: tuple[str, ...]) -> Request:
+    if request.base or request.base_exact or request.head:
+        raise GreenlineError("--base and --head measure a change, PATHs name one", "give one or the other")
+    if request.mode == "evidence":
+        raise GreenlineError("--mode evidence compares two states, and PATHs have one", "leave out --mode")
+    workspace = find()
+    present = workspace.paths()
+    return request._replace(paths=tuple(sorted({file for path in paths for file in _files(workspace, present, path)})))
+
+
+def _files(workspace: Workspace, present: list[str], path: str) -> list[str]:
+    """The files that a PATH names: itself, or all in a folder."""
+    for reading in readings(workspace.root, path):
+        found = [each for each in present if not reading or each == reading or each.startswith(reading + "/")]
+        if found:
+            return found
+    raise GreenlineError(
+        f"{path}: there is no such file, or git ignores it",
+        "give files or folders of this repository, relative to here or to its root",
+    )
 
 
 def node_ids(answer: Answer) -> list[str]:

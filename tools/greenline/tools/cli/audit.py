@@ -13,6 +13,7 @@ from greenline.ci.audit import Replay, Step, history
 from greenline.ci.store import open_store
 from greenline.depgraph import config as configuration
 from greenline.depgraph.errors import GreenlineError
+from greenline.depgraph.wording import plural
 from greenline.depgraph.workspace import find
 
 
@@ -48,7 +49,7 @@ def command(
     replay = Replay(workspace, python, sample)
     found = []
     try:
-        for step in replay.steps(history(workspace, commits, until)):
+        for step in replay.steps(history(workspace, commits, until), _working):
             found.append(_score(step))
             _tell(step)
     finally:
@@ -67,6 +68,12 @@ def _score(step: Step) -> scores.Score:
     )  # fmt: skip
 
 
+def _working(what: str) -> None:
+    """On a terminal, a line that the next one overwrites."""
+    if sys.stderr.isatty():
+        print(f"greenline: {what}\033[K", end="\r", file=sys.stderr, flush=True)
+
+
 def _tell(step: Step) -> None:
     def share(count: int) -> str:
         return f"{100 * count / max(1, step.tests):5.1f} %"
@@ -82,14 +89,17 @@ def _text(ledgers: list[scores.Ledger]) -> str:
     lines = []
     for each in ledgers:
         share = 100 * each.selected / max(1, each.tests)
-        lines.append(f"suite {each.suite}: {each.builds:,} builds, {share:.1f} % of {each.tests:,} tests selected")
+        lines.append(
+            f"suite {each.suite}: {plural(each.builds, 'build')},"
+            f" {share:.1f} % of {plural(each.tests, 'test')} selected"
+        )
         money = f", {each.saved_money:,.2f} in money" if each.saved_money is not None else ""
         lines.append(f"  saved {each.saved_seconds / 60:,.1f} minutes of tests{money}")
         lines.append(
-            f"  missed {len(each.missed):,} of {each.sampled:,} tests that were looked at: escape rate"
+            f"  missed {len(each.missed):,} of {plural(each.sampled, 'test')} looked at: escape rate"
             f" {100 * each.rate:.2f} %, with 95 % confidence {100 * each.low:.2f} to {100 * each.high:.2f} %"
         )
         lines += [f"  missed {commit[:10]} {test}: {cause}" for commit, test, cause in each.missed]
         if each.ready:
-            lines.append(f"  {each.clean} builds in a row without a miss: selection can be switched on")
+            lines.append(f"  {plural(each.clean, 'build')} in a row without a miss: selection can be switched on")
     return "\n".join(lines)

@@ -10,6 +10,7 @@ from greenline.ci.environment import find_base
 from greenline.depgraph.config import Config, load
 from greenline.depgraph.errors import GreenlineError
 from greenline.depgraph.index import open_change
+from greenline.depgraph.wording import plural
 from greenline.depgraph.workspace import GitError, Workspace, find
 from greenline.rules import baseline
 from greenline.rules.check import Checked, check
@@ -54,7 +55,9 @@ def command(
     notes = [*opened.warnings]
     if base is None and len(found.needed) < len(entries):
         gone = len(entries) - len(found.needed)
-        notes.append(f"{gone} of the baseline's {len(entries)} findings are mended: greenline check --update-baseline")
+        notes.append(
+            f"mended of the baseline's {plural(len(entries), 'finding')}: {gone}; greenline check --update-baseline"
+        )
     return show(Report((_section(found, rules, notes),), str(day), start if base else "", how), form)
 
 

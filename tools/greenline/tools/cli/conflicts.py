@@ -10,9 +10,11 @@ import click
 
 from greenline.ci.queue import BREAKS, Pair, Queue, judge
 from greenline.depgraph import config as configuration
+from greenline.depgraph.wording import plural
 from greenline.depgraph.workspace import find
 from greenline.rules.conflicts.report import Conflict
 from greenline.rules.findings import Place
+from greenline.tools.report.text import spot
 
 FAILED = 1
 
@@ -36,7 +38,9 @@ def command(branches: tuple[str, ...], base: str | None, form: str) -> int:
     sys.stdout.flush()
     broken = sum(pair.verdict == BREAKS for pair in queue.pairs)
     print(
-        f"{broken} of {len(queue.pairs)} pairs break; target {queue.target[0]} {queue.target[1][:7]}", file=sys.stderr
+        f"{broken} of {plural(len(queue.pairs), 'pair')} break{'s' * (broken == 1)};"
+        f" target {queue.target[0]} {queue.target[1][:7]}",
+        file=sys.stderr,
     )
     for warning in queue.warnings:
         print(f"warning: {warning}", file=sys.stderr)
@@ -45,12 +49,13 @@ def command(branches: tuple[str, ...], base: str | None, form: str) -> int:
 
 def _print(queue: Queue) -> None:
     for pair in queue.pairs:
-        joint = f" ({len(pair.shared)} test files)" if pair.shared and pair.verdict != BREAKS else ""
+        joint = f" ({plural(len(pair.shared), 'test file')})" if pair.shared and pair.verdict != BREAKS else ""
         print(f"{pair.ours} + {pair.theirs}: {pair.verdict}{joint}")
         for conflict in pair.conflicts:
-            print(f"  {conflict.finding.place.path}:{conflict.finding.place.line}: {conflict.finding.message}")
+            where = conflict.finding.place
+            print(f"  {spot(where._replace(commit=''))}: {conflict.finding.message}")
             for name, place in ((pair.ours, conflict.ours), (pair.theirs, conflict.theirs)):
-                print(f"    {name} {place.commit[:7]} {place.path}:{place.line}")
+                print(f"    {name} {place.commit[:7]} {spot(place._replace(commit=''))}")
             if conflict.finding.hint:
                 print(f"    fix: {conflict.finding.hint}")
 

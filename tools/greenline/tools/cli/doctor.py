@@ -17,6 +17,7 @@ from greenline.depgraph import cachefile, config, index, workspace
 from greenline.depgraph.errors import GreenlineError
 from greenline.depgraph.globs import matcher
 from greenline.depgraph.suites import SuiteIndex
+from greenline.depgraph.wording import plural
 from greenline.depgraph.workspace import Workspace
 from greenline.tools.cli.doctor_repair import examine_repair
 from greenline.tools.cli.finding import ADVICE, BROKEN, OK, Finding
@@ -184,7 +185,7 @@ def _suites(repository: Workspace, settings: config.Config, files: Sequence[str]
     if not tests:
         yield Finding("suites", BROKEN, "no test file was found", "say where they are: suites in greenline.yaml")
     for name, count in sorted(counts.items()):
-        yield Finding("suites", OK if count else ADVICE, f"{name}: {count} test files")
+        yield Finding("suites", OK if count else ADVICE, f"{name}: {plural(count, 'test file')}")
 
 
 def _pytest(repository: Workspace, settings: config.Config) -> Iterator[Finding]:
@@ -241,7 +242,7 @@ def _contents(repository: Workspace) -> Iterator[Finding]:
     changed = _changed(repository)
     endings = sorted(changed - _changed(repository, "--ignore-cr-at-eol")) if changed else []
     if endings:
-        message = f"{len(endings)} files count as changed for their line ends only: {_some(endings)}"
+        message = f"{plural(len(endings), 'file')} changed in line ends only: {_some(endings)}"
         yield _advice("files", message, "git add --renormalize .")
 
 

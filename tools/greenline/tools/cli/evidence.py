@@ -13,6 +13,7 @@ from greenline.ci.evidence import exchange
 from greenline.ci.store import may_write, open_store
 from greenline.depgraph import config as configuration
 from greenline.depgraph.errors import GreenlineError
+from greenline.depgraph.wording import plural
 from greenline.depgraph.workspace import find
 
 
@@ -31,8 +32,8 @@ def status(form: str) -> None:
         return
     for each in found:
         when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(each.updated))
-        print(f"suite {each.suite}, {each.variant}: {each.tests:,} tests in {each.files:,} files")
-        print(f"  {each.records:,} records, {each.facts:,} facts, {each.size / 1e6:,.1f} MB")
+        print(f"suite {each.suite}, {each.variant}: {plural(each.tests, 'test')} in {plural(each.files, 'file')}")
+        print(f"  {plural(each.records, 'record')}, {plural(each.facts, 'fact')}, {each.size / 1e6:,.1f} MB")
         print(f"  holds at {each.commit[:12]}, recorded {when}")
     if not found:
         print("there is no evidence; record some: greenline record")
@@ -43,7 +44,7 @@ def status(form: str) -> None:
 def export(file: str) -> None:
     """Write all evidence into FILE."""
     count = exchange.export(_store(False), file)
-    print(f"greenline: {count} suites and variants are in {file}", file=sys.stderr)
+    print(f"greenline: evidence of {plural(count, 'suite')} (each variant counts) is in {file}", file=sys.stderr)
 
 
 @command.command("import")
@@ -51,7 +52,10 @@ def export(file: str) -> None:
 def import_(file: str) -> None:
     """Take over the evidence in FILE, where it is newer than what is here."""
     taken, left = exchange.load(_store(True), file)
-    print(f"greenline: took {taken} suites and variants, left {left} that are not newer", file=sys.stderr)
+    print(
+        f"greenline: took evidence of {plural(taken, 'suite')} (each variant counts), left {left} that are not newer",
+        file=sys.stderr,
+    )
 
 
 def _store(write: bool) -> Engine:

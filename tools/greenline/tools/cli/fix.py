@@ -13,6 +13,7 @@ from greenline.depgraph import config as configuration
 from greenline.depgraph.errors import GreenlineError
 from greenline.depgraph.workspace import Workspace, find
 from greenline.rules.fixes.mend import Mended
+from greenline.tools.report.text import spot
 
 FAILED = 1
 
@@ -85,4 +86,4 @@ def _tell(result: Mended, how: str) -> None:
     for one in result.left:
         place = one.finding.place
         hint = f"; {one.finding.hint}" if one.finding.hint else ""
-        print(f"no certain fix: {place.path}:{place.line}: {one.finding.message}{hint}", file=sys.stderr)
+        print(f"no certain fix: {spot(place._replace(commit=''))}: {one.finding.message}{hint}", file=sys.stderr)

@@ -20,6 +20,7 @@ from greenline.depgraph.cycles import Cycle, find_cycles, imports_of
 from greenline.depgraph.errors import GreenlineError
 from greenline.depgraph.globs import matcher
 from greenline.depgraph.index import globs_of, open_change
+from greenline.depgraph.wording import plural
 from greenline.depgraph.workspace import find
 from greenline.tools.cli.options import Progress
 
@@ -109,7 +110,7 @@ def cycles(form: str, top: int) -> None:
             _print_cycle(each)
     at_import = sum(cycle.at_import for cycle in found)
     lazy = len(found) - at_import
-    _tell(f"{_count(at_import, 'cycle')} at import, {lazy:,} through imports in functions; {len(graph.paths):,} files")
+    _tell(f"{plural(at_import, 'cycle')} at import, {lazy:,} through imports in functions; {len(graph.paths):,} files")
 
 
 def _cycle_as_json(graph: CodeGraph, cycle: Cycle, most: int | None) -> dict[str, Any]:
@@ -143,11 +144,11 @@ def _line(graph: CodeGraph, node: int, spots: Sequence[tuple[int, str, str]]) ->
 
 def _print_cycle(cycle: dict[str, Any]) -> None:
     at = "at import" if cycle["at_import"] else "through imports in functions"
-    _print(f"{len(cycle['modules'])} modules, {at}; a shortest way around:")
+    _print(f"{plural(len(cycle['modules']), 'module')}, {at}; a shortest way around:")
     for step in cycle["chain"]:
         _print(f"  {_step_text(step)}")
     breaks = cycle["breaks"]
-    _print(f"  broken without {cycle['breaks_total']} of its {_count(cycle['imports'], 'import')}:")
+    _print(f"  broken without {cycle['breaks_total']} of its {plural(cycle['imports'], 'import')}:")
     for step in breaks:
         _print(f"    {_step_text(step)}")
     if len(breaks) < cycle["breaks_total"]:
@@ -181,7 +182,7 @@ def hubs(form: str, imports: bool, top: int) -> None:
         print("  tests   share  importers  module")
         for node, tests, own in found[:top]:
             _print(f"{tests:7,} {_percent(tests, total):>7}  {own:9,}  {graph.paths[node]}")
-    _tell(f"{_count(total, 'test file')}; {len(found):,} of {len(graph.paths):,} files have tests that depend on them")
+    _tell(f"{plural(total, 'test file')}; {len(found):,} of {len(graph.paths):,} files have tests that depend on them")
     level = sum(hub.tests == found[0].tests for hub in found) if found else 0
     if level > max(top, len(found) // 2):
         advice = "" if imports else "; --imports leaves out what strings may name"
@@ -223,7 +224,7 @@ def cost(form: str, imports: bool, top: int, since: str | None, commits: int | N
         limit = _percent(found.limit, found.total)
         _tell(f"the best of {found.tried:,} that were tried, of {len(cuts):,}; another may spare up to {limit}")
     else:
-        _tell(f"proven: no other of {_count(len(cuts), 'import')} and names spares more by itself")
+        _tell(f"proven: no other of {plural(len(cuts), 'import')} and names spares more by itself")
     if not imports:
         edges = code_graph.read(graph.names.opened, imports_only=True).edges
         alone = reachability.selected(edges, graph.tests, changes)
@@ -244,8 +245,8 @@ def _changes(graph: CodeGraph, since: str | None, commits: int | None) -> tuple[
     count = commits if commits is not None else -1 if since else RECENT
     changes = code_graph.recent_changes(graph.names.opened.workspace, graph.paths, start, count)
     if changes and (since or commits or len(changes) >= ENOUGH):
-        return changes, f"{_count(len(changes), 'recent commit')} that edited modules of today"
-    few = f"{_count(len(changes), 'recent commit')} that edited modules are too few to weigh with"
+        return changes, f"{plural(len(changes), 'recent commit')} that edited modules of today"
+    few = f"{plural(len(changes), 'recent commit')} that edited modules are too few to weigh with"
     return same, f"a change of each module ({few})"
 
 
@@ -284,7 +285,7 @@ def _advice(graph: CodeGraph, node: int, reference: Reference, spots: Sequence[t
 
 def _print_cut(row: dict[str, Any]) -> None:
     where = row["importer"] + (f":{row['line']}" if row["line"] else "")
-    how = {LAZY: ", in a function", NAMED: f", by name ({_count(row['modules'], 'module')})"}.get(row["kind"], "")
+    how = {LAZY: ", in a function", NAMED: f", by name ({plural(row['modules'], 'module')})"}.get(row["kind"], "")
     _print(f"{100 * row['share']:6.2f} %  {where} → {row['imported']}{how}")
     for line in (row["text"], row["advice"]):
         if line:
@@ -333,7 +334,7 @@ def export(targets: tuple[str, ...], form: str, depth: int | None, output: str |
                 file.write(text)
         except OSError as error:
             raise GreenlineError(f"-o: {output} cannot be written: {error.strerror}") from None
-    _tell(f"{_count(len(graph), 'node')}, {_count(graph.size(), 'edge')}")
+    _tell(f"{plural(len(graph), 'node')}, {plural(graph.size(), 'edge')}")
 
 
 def _fold(graph: networkx.DiGraph[str], depth: int) -> networkx.DiGraph[str]:
@@ -388,10 +389,6 @@ def _as_graphml(graph: networkx.DiGraph[str]) -> str:
 
 
 # -- words ---------------------------------------------------------------------------------------------------
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def _percent(part: int, whole: int) -> str:

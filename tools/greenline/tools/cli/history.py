@@ -9,6 +9,7 @@ import click
 from sqlalchemy import Engine
 
 from greenline.depgraph.errors import GreenlineError
+from greenline.depgraph.wording import plural
 
 
 @click.group("history")
@@ -33,7 +34,7 @@ def import_command(files: tuple[str, ...], commit: str | None, suite: str, varia
     done = import_files(store, files, commit if commit is not None else head, suite, variant, runner)
     again = f"; {done.again} were known" if done.again else ""
     waits = f", {done.waits} waits for runners" if done.waits else ""
-    print(f"{done.runs:,} runs of tests{waits} from {done.files} files{again}", file=sys.stderr)
+    print(f"{plural(done.runs, 'run')} of tests{waits} from {plural(done.files, 'file')}{again}", file=sys.stderr)
 
 
 @command.command("export")

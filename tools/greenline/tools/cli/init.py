@@ -14,6 +14,7 @@ import click
 
 from greenline.depgraph import config, workspace
 from greenline.depgraph.errors import GreenlineError
+from greenline.depgraph.wording import plural
 
 _HEAD = """\
 # What Greenline cannot find by looking. Every key is optional; `greenline init --schema` prints all of them
@@ -116,7 +117,7 @@ def propose(
     if branch:
         parts.append(f"base:\n  branch: {_quote(branch)}\n")
     roots = {root or ".": count for root, count in sorted(tests.items()) if _is_plain(root)} or {"none": 0}
-    parts.append(_SUITES.format(found="".join(f"#   {root}: {n} test files\n" for root, n in roots.items())))
+    parts.append(_SUITES.format(found="".join(f"#   {root}: {plural(n, 'test file')}\n" for root, n in roots.items())))
     generated = _protocol_buffers(files, users)
     if generated:
         parts.append(_EDGES.format(edges=generated))

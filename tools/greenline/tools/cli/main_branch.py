@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from greenline.depgraph.errors import GreenlineError
+from greenline.depgraph.wording import plural
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -64,7 +65,8 @@ def record(junit: tuple[str, ...], results: tuple[str, ...], commit: str, at: st
     main_health.record_run(store, run)
     if run.green:
         last_green.record(workspace, oid)
-    click.echo(f"{oid[:12]} is {'green' if run.green else f'red: {len(failed)} tests failed'}", err=True)
+    red = f"red: {plural(len(failed), 'test')} failed"
+    click.echo(f"{oid[:12]} is {'green' if run.green else red}", err=True)
     return 0
 
 
@@ -152,7 +154,7 @@ def text_of(health: Health) -> str:
     state = {True: "green", False: "red", None: "not known: no run is recorded (greenline main record)"}[health.green]
     lines = [f"main is {state}"]
     if health.share is not None:
-        lines.append(f"green {health.share:.1%} of the time, {health.runs} runs")
+        lines.append(f"green {health.share:.1%} of the time, {plural(health.runs, 'run')}")
     if health.last_green:
         lines.append(f"last green commit {health.last_green[:12]}")
     for name, words in _SPANS:
@@ -165,7 +167,7 @@ def text_of(health: Health) -> str:
         if event.branch:
             lines.append(f"  proposed on {event.branch}")
     for flake in health.flakes[:10]:
-        lines.append(f"flaky: {flake.test}: at {flake.commits} commits, {flake.failures} failures")
+        lines.append(f"flaky: {flake.test}: at {plural(flake.commits, 'commit')}, {plural(flake.failures, 'failure')}")
     for each in health.quarantines:
         lines.append(f"quarantine until {_day(each.expires)}: {each.test} ({each.reason})")
     return "\n".join(lines) + "\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import click
 
 from greenline.ci.affected import Answer, Request
 from greenline.depgraph.errors import GreenlineError
+from greenline.depgraph.wording import plural
 
 
 def change_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -39,6 +41,15 @@ def request_of(base: str | None, base_exact: str | None, head: str | None, suite
     return Request(base_exact or base, base_exact is not None, head, suite, reasons)
 
 
+def readings(root: str, text: str) -> list[str]:
+    """What a path (or pytest's id) on a command line may mean, as paths below the root: relative to the current folder
+    if it lies in the repository, then to the root. The root itself is ""."""
+    path, mark, rest = text.partition("::")
+    below = os.path.relpath(os.path.abspath(path), root)
+    inside = [] if below.startswith(os.pardir) else ["" if below == os.curdir else below]
+    return list(dict.fromkeys([each + mark + rest for each in (*inside, os.path.normpath(path))]))
+
+
 class Progress:
     """Tells on stderr what a run that takes more than a second is doing."""
 
@@ -62,8 +73,12 @@ def tell(answer: Answer, seconds: float) -> None:
     files = len(answer.tests)
     base = f"base {answer.base[:7]} ({answer.how})" if answer.base else f"no base: {answer.how}"
     rests_on = "static" if answer.share is None else f"{int(100 * answer.share)} % by evidence"
-    print(f"{files:,} of {answer.total:,} test files; {base}; {rests_on}; {seconds:.2f} s", file=sys.stderr)
+    print(f"{files:,} of {plural(answer.total, 'test file')}; {base}; {rests_on}; {seconds:.2f} s", file=sys.stderr)
     if answer.everything and answer.complete:
         print(f"everything is affected: {answer.everything}", file=sys.stderr)
+    elif not answer.everything and any(test.reason for test in answer.tests):
+        from greenline.tools.report.reasons import in_short  # only where somebody asked for reasons
+
+        print(f"{in_short(answer.tests)}; greenline why TEST shows how", file=sys.stderr)
     for warning in answer.warnings:
         print(f"warning: {warning}", file=sys.stderr)

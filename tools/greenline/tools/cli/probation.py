@@ -14,6 +14,7 @@ from greenline.ci.execution.pytest_codes import worst
 from greenline.ci.store import NoStore, may_write, open_store
 from greenline.depgraph import config as configuration
 from greenline.depgraph.errors import GreenlineError
+from greenline.depgraph.wording import plural
 from greenline.depgraph.workspace import Workspace
 
 
@@ -48,8 +49,9 @@ def _score(workspace: Workspace, config: configuration.Config, found: list[score
     for each in found:
         saved = (each.seconds - each.selected_seconds) / 60
         _say(
-            f"suite {each.suite}: selection takes {each.selected:,} of {each.tests:,} tests, saves {saved:,.1f} minutes"
-            f" of them, and misses {len(each.missed):,} of {each.sampled:,} that it leaves out and that ran"
+            f"suite {each.suite}: selection takes {each.selected:,} of {plural(each.tests, 'test')}, saves"
+            f" {saved:,.1f} minutes of them, and misses {len(each.missed):,} of {each.sampled:,}"
+            " that it leaves out and that ran"
         )
         for test, cause in each.missed.items():
             _say(f"  missed {test}: {cause}")

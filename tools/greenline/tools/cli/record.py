@@ -16,8 +16,10 @@ from greenline.ci.execution.local import Run, call_of, execute, has_guest, runs_
 from greenline.ci.execution.pytest_codes import NOTHING_COLLECTED, keep_all, worst
 from greenline.depgraph import config as configuration
 from greenline.depgraph.errors import GreenlineError
+from greenline.depgraph.wording import plural
 from greenline.depgraph.workspace import Workspace, find
 from greenline.tools.cli.options import Progress, change_options, request_of, tell
+from greenline.tools.cli.test import NOTHING_HERE
 
 
 @click.command("record")
@@ -57,7 +59,11 @@ def command(
     records = os.path.abspath(folder) if folder else _new_folder(workspace)
     config = configuration.load(answer.root, workspace.cache)
     codes = [_record(run, answer, pytest_args, records) for run in runs_of(answer, config)]
-    if os.path.isdir(records):
+    if not answer.total and NOTHING_COLLECTED in codes:
+        _say(NOTHING_HERE)
+        if not folder:
+            shutil.rmtree(records, ignore_errors=True)
+    elif os.path.isdir(records):
         if folder:
             _say(f"the records are in {records}")
         else:
@@ -97,7 +103,10 @@ def _keep(workspace: Workspace, config: configuration.Config, records: str) -> N
     added = ingest(workspace, config, records)
     shutil.rmtree(records)
     invalid = "".join(f"; {count:,} do not count: {why}" for why, count in added.invalid.items())
-    _say(f"recorded {added.tests:,} tests, {added.blocks:,} blocks, {added.units:,} units{invalid}")
+    _say(
+        f"recorded {plural(added.tests, 'test')}, {plural(added.blocks, 'block')},"
+        f" {plural(added.units, 'unit')}{invalid}"
+    )
 
 
 def _say(text: str) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from greenline.depgraph.wording import plural
+
 if TYPE_CHECKING:
     from greenline.ci.repair.pipeline import Outcome, Report
 
@@ -82,11 +84,13 @@ def _part(outcome: Outcome) -> str:
         lines[-1] += f", {good_fails} of {good_runs} at {breakage.good[:12]}"
     if breakage.culprit:
         suspect, certainty = breakage.culprit
-        lines.append(f"  culprit {suspect.commit[:12]} ({suspect.title}), {certainty:.1%} sure, {breakage.runs} runs")
+        lines.append(
+            f"  culprit {suspect.commit[:12]} ({suspect.title}), {certainty:.1%} sure, {plural(breakage.runs, 'run')}"
+        )
     if outcome.cause.sentence:
         lines.append(f"  {outcome.cause.sentence}")
     for judged in outcome.judged:
-        verdict = "; ".join(judged.refused) or f"verified: {judged.passed} tests passed"
+        verdict = "; ".join(judged.refused) or f"verified: {plural(judged.passed, 'test')} passed"
         lines.append(f"  candidate {judged.candidate.name}: {verdict}")
     if outcome.why:
         lines.append(f"  {outcome.why}")
@@ -108,4 +112,4 @@ def summary(report: Report) -> str:
         counts[outcome.status] = counts.get(outcome.status, 0) + 1
     probes = len(report.found.probes) if report.found else 0
     told = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-    return f"{told}; {probes} runs of tests; {report.seconds:.1f} s"
+    return f"{told}; {plural(probes, 'run')} of tests; {report.seconds:.1f} s"

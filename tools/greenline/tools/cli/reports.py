@@ -58,8 +58,10 @@ def show(report: Report, form: str, stream: TextIO | None = None) -> int:
     base = f"; base {report.base[:7]} ({report.how})" if report.base else ""
     only = f"{report.sections[0].summary}: " if len(report.sections) == 1 else ""
     print(f"{only}{', '.join(told)}{base}; as of {report.today}", file=sys.stderr)
+    incomplete: dict[str, list[str]] = {}
     for section in report.sections:
-        if not section.complete:
-            for note in section.notes:
-                print(f"warning: {section.name} is not complete: {note}", file=sys.stderr)
+        for note in section.notes if not section.complete else ():
+            incomplete.setdefault(note, []).append(section.name)
+    for note, names in incomplete.items():
+        print(f"warning: not complete: {', '.join(names)}: {note}", file=sys.stderr)
     return 1 if report.failures else 0

@@ -23,6 +23,7 @@ from greenline.ci.sharding.settings import Settings, settings_of
 from greenline.ci.sharding.units import make_units
 from greenline.depgraph.config import Config, load
 from greenline.depgraph.errors import GreenlineError
+from greenline.depgraph.wording import plural
 from greenline.depgraph.workspace import NotARepository, Workspace, find, root_of
 from greenline.tools.cli.options import Progress, change_options, request_of, tell
 
@@ -249,8 +250,9 @@ def _talk(plan: Plan) -> Sequence[str]:
     tests = sum(len(shard.tests) for shard in plan.shards)
     files = len({file_of(test) for shard in plan.shards for test in shard.tests})
     told = [
-        f"{tests:,} tests of {files:,} files on {len(plan.shards)} runners; {plan.makespan:.1f} s,"
-        f" {plan.ratios.declared:.3f} x the bound ({plan.ratios.tests:.3f} x with single tests); cost {plan.cost:.4g}"
+        f"{plural(tests, 'test')} of {plural(files, 'file')} on {plural(len(plan.shards), 'runner')};"
+        f" {plan.makespan:.1f} s, {plan.ratios.declared:.3f} x the bound"
+        f" ({plan.ratios.tests:.3f} x with single tests); cost {plan.cost:.4g}"
     ]
     if not plan.feasible:
         told.append(f"no plan meets the target of {plan.target:g} s:")

@@ -27,6 +27,7 @@ from greenline.ci.sharding import plan_file
 from greenline.ci.sharding.plan_file import Plan, Pool
 from greenline.depgraph import config as configuration
 from greenline.depgraph.errors import GreenlineError
+from greenline.depgraph.wording import plural
 from greenline.depgraph.workspace import find
 
 
@@ -102,7 +103,9 @@ def _check(plan: Plan, index: int | None, local: bool, address: str | None) -> N
             f"one of --index I, from 0 to {last}; --local; --ray ADDRESS",
         )
     if index is not None and index > last:
-        raise GreenlineError(f"--index {index}: the plan has {last + 1} shards", f"--index is from 0 to {last}")
+        raise GreenlineError(
+            f"--index {index}: the plan has {plural(last + 1, 'shard')}", f"--index is from 0 to {last}"
+        )
 
 
 def _runner(pool: Pool, slots: int | None, logical: int | None) -> Machine:

@@ -17,6 +17,7 @@ from greenline.ci.sharding import plan_file
 from greenline.ci.sharding.plan_file import Plan
 from greenline.ci.sharding.verify import LOST, MISSING, SILENT, SKIPPED, Verdict, verify
 from greenline.depgraph import config as configuration
+from greenline.depgraph.wording import plural
 from greenline.depgraph.workspace import NotARepository, find, root_of
 
 MOST_TOLD = 50
@@ -59,7 +60,10 @@ def command(
     total = sum(verdict.counts.values())
     told = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(verdict.counts.items())) or "no result"
     state = "green" if verdict.green else "red"
-    print(f"greenline: {state}: {total:,} accepted results ({told}); {len(plan.shards)} shards", file=sys.stderr)
+    print(
+        f"greenline: {state}: {plural(total, 'accepted result')} ({told}); {plural(len(plan.shards), 'shard')}",
+        file=sys.stderr,
+    )
     return 0 if verdict.green else 1
 
 

@@ -68,10 +68,18 @@ def command(
     if workspace and answer.everything and options.keep_all and not suite:
         proof = last_green.provable(workspace, config)
     code = _run_all(runs_of(answer, config), answer, options)
+    if code == NOTHING_COLLECTED and not answer.total:
+        _say(NOTHING_HERE)
     if workspace and proof and not code and last_green.provable(workspace, config, untracked=False) == proof:
         last_green.record(workspace, proof)
         _say(f"recorded {proof[:7]} as last green")
     return code
+
+
+NOTHING_HERE = (
+    "there is no test in this repository that Greenline or pytest can find, which is pytest's exit code 5;"
+    " see testpaths and python_files in pytest's configuration, or name suites in greenline.yaml"
+)
 
 
 class _Options(NamedTuple):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from typing import TYPE_CHECKING
+
 import click
 
-from greenline.ci.affected import Request, change_of, select_static
+from greenline.ci.affected import Change, Request, change_of, seen_imports, select_static
 from greenline.ci.evidence.place import place
 from greenline.ci.selection.select import Selection
 from greenline.depgraph.config import Config
@@ -12,7 +15,11 @@ from greenline.depgraph.errors import GreenlineError
 from greenline.depgraph.explain import explain_edge, find_node
 from greenline.depgraph.graph import Graph
 from greenline.depgraph.index import Opened
-from greenline.tools.cli.options import Progress, change_options, request_of
+from greenline.depgraph.wording import plural
+from greenline.tools.cli.options import Progress, change_options, readings, request_of
+
+if TYPE_CHECKING:
+    from greenline.ci.evidence.sharpen import Verdict
 
 
 @click.command("why")
@@ -31,7 +38,8 @@ def command(
 ) -> int:
     """Show why a test is affected by the change, or how one module depends on another.
 
-    TEST_OR_MODULE and OTHER are paths, pytest's ids or dotted module names.
+    TEST_OR_MODULE and OTHER are paths, pytest's ids or dotted module names. Paths are relative to the current folder,
+    or to the repository's root.
     """
     if plan_path is not None:
         from greenline.ci.sharding import placed, plan_file
@@ -51,13 +59,17 @@ def _why_affected(what: str, request: Request) -> None:
     change = change_of(request=request, progress=Progress())
     if change.opened is None:
         if change.workspace.resolve("HEAD"):
-            _node(_opened(request._replace(base="HEAD", base_exact=False)).graph, what)  # refuses what is not there
+            opened = _opened(change_of(request=request._replace(base="HEAD", base_exact=False), progress=Progress()))
+            _refuse_unseen(opened, opened.graph.path(_node(opened, what)), what)
         click.echo(f"every test is selected: {change.how}")
         return
     opened = change.opened
-    node = _node(opened.graph, what)
+    node = _node(opened, what)
     path = opened.graph.path(node)
-    if _tell_evidence(opened, change.config, path, what.partition("::")[2]):
+    found = _evidence(opened, change.config, path, what.partition("::")[2])
+    if not found:
+        _refuse_unseen(opened, path, what)
+    if _tell_evidence(path, found):
         return
     selection = select_static(opened, change.config)
     chosen = next((test for test in selection.tests if test.path == path), None)
@@ -74,20 +86,52 @@ def _why_affected(what: str, request: Request) -> None:
         _print_chain(opened, selection, node, chosen.reason if chosen else "")
 
 
-def _tell_evidence(opened: Opened, config: Config, path: str, name: str) -> bool:
-    """Print what evidence says of the tests; True when it decides about all of them."""
+def _evidence(opened: Opened, config: Config, path: str, name: str) -> list[Verdict]:
+    """What evidence says of the tests, if there is any."""
     if not place(opened.workspace, config):
-        return False
+        return []
     from greenline.ci.evidence.sharpen import verdicts
 
-    found = verdicts(opened, config, path, name)
+    return verdicts(opened, config, path, name)
+
+
+def _refuse_unseen(opened: Opened, path: str, what: str) -> None:
+    """Refuse a test that its file does not name, unless a base class or a starred import may bring it."""
+    import ast
+
+    from greenline.depgraph.embedded import python_of
+
+    source = python_of(path, opened.read_head(path) or b"")
+    try:
+        nodes = list(ast.walk(ast.parse(source)))
+    except (SyntaxError, ValueError):
+        return
+    if any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in nodes):
+        return
+    heirs = {node.name for node in nodes if isinstance(node, ast.ClassDef) and node.bases}
+    for name in filter(None, what.partition("::")[2].partition("[")[0].split("::")):
+        if not re.search(rf"\b{re.escape(name)}\b".encode(), source):
+            raise GreenlineError(
+                f"{path}: nothing named {name!r} is seen in this file",
+                f"if it is made when tests are collected, ask for the file: greenline why {path}",
+            )
+        if name in heirs:
+            return
+
+
+def _tell_evidence(path: str, found: list[Verdict]) -> bool:
+    """Print what evidence says of the tests; True when it decides about all of them."""
     for test, is_affected, why in found:
         if is_affected:
             click.echo(f"{path}::{test}\n  {why}")
     unknown = [each for each in found if each.affected is None]
     spared = sum(each.affected is False for each in found)
     if spared:
-        what = f"{spared:,} tests of {path} are" if len(found) > 1 else f"{path}::{found[0].name} is"
+        what = (
+            f"{plural(spared, 'test')} of {path} {'is' if spared == 1 else 'are'}"
+            if len(found) > 1
+            else f"{path}::{found[0].name} is"
+        )
         click.echo(f"{what} not affected: seen to run nothing that the change reaches")
     for test, _, why in unknown:
         click.echo(f"{path}::{test}: no record of it holds ({why}), so imports decide:")
@@ -113,34 +157,50 @@ def _print_step(opened: Opened, importer: int, imported: int) -> None:
 
 def _why_depends(what: str, other: str, request: Request) -> None:
     """The shortest chain of dependencies between two modules, whichever way it runs."""
-    opened = _opened(request._replace(base=request.base or "HEAD"))
-    first, second = _node(opened.graph, what), _node(opened.graph, other)
+    change = change_of(request=request._replace(base=request.base or "HEAD"), progress=Progress())
+    opened = _opened(change)
+    graph = opened.graph
+    first, second = _node(opened, what), _node(opened, other)
+    seen = [(graph.node(importer), graph.node(imported)) for importer, imported in seen_imports(opened, change.config)]
     for start, end in ((first, second), (second, first)):
-        through = opened.graph.chains([end])
+        through = graph.chains([end])
+        by_evidence = _extend(graph, through, [edge for edge in seen if min(edge) >= 0])
         if start in through:
             while through[start] != start:
-                _print_step(opened, start, through[start])
+                if start in by_evidence:
+                    click.echo(f"{graph.path(start)}\n  was seen to import {graph.path(through[start])} as it ran")
+                else:
+                    _print_step(opened, start, through[start])
                 start = through[start]
-            click.echo(opened.graph.path(end))
+            click.echo(graph.path(end))
             return
-    click.echo(f"{opened.graph.path(first)} and {opened.graph.path(second)} do not depend on each other")
+    click.echo(f"{graph.path(first)} and {graph.path(second)} do not depend on each other")
 
 
-def _opened(request: Request) -> Opened:
-    change = change_of(request=request, progress=Progress())
+def _extend(graph: Graph, through: dict[int, int], seen: list[tuple[int, int]]) -> set[int]:
+    """Let chains also lead over imports that only evidence shows; the nodes whose next step is one of these."""
+    by_evidence: set[int] = set()
+    while met := {one: other for one, other in seen if other in through and one not in through}:
+        by_evidence |= met.keys()
+        through |= {node: step for node, step in graph.chains(met).items() if node not in through} | met
+    return by_evidence
+
+
+def _opened(change: Change) -> Opened:
     if change.opened is None:
         raise GreenlineError(f"there is no graph to look at: {change.how}", change.hint)
     return change.opened
 
 
-def _node(graph: Graph, text: str) -> int:
-    node = find_node(graph, text)
-    if node < 0:
-        raise GreenlineError(
-            f"{text!r} is no Python file or module of this repository",
-            "give a path relative to the repository's root, a pytest id or a dotted module name",
-        )
-    return node
+def _node(opened: Opened, text: str) -> int:
+    for reading in (*readings(opened.workspace.root, text), text):
+        node = find_node(opened.graph, reading)
+        if node >= 0:
+            return node
+    raise GreenlineError(
+        f"{text!r} is no Python file or module of this repository",
+        "give a path relative to here or to the repository's root, a pytest id or a dotted module name",
+    )
 
 
 def _changed_paths(opened: Opened) -> list[str]:

@@ -6,6 +6,7 @@ https://docs.github.com/actions/reference/workflow-commands-for-github-actions
 from __future__ import annotations
 
 from greenline.rules.findings import Finding, Report
+from greenline.tools.report.text import spot
 
 MOST = 10
 """Annotations of one level that GitHub shows for a step; what comes after them is only in the log."""
@@ -30,7 +31,7 @@ def _command(finding: Finding) -> str:
     if place.line:
         properties.append(f"line={place.line}")
     properties.append(f"title={_property(finding.rule)}")
-    text = "\n".join([finding.message, *(f"{each.path}:{each.line}: {each.note}" for each in finding.related)])
+    text = "\n".join([finding.message, *(f"{spot(each._replace(commit=''))}: {each.note}" for each in finding.related)])
     return f"::{level} {','.join(properties)}::{_data(text + (chr(10) + finding.hint if finding.hint else ''))}"
 
 

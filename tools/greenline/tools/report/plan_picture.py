@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from greenline.ci.sharding.needs import file_of
 from greenline.ci.sharding.plan_file import Plan, PlannedAtom, Shard
+from greenline.depgraph.wording import plural
 
 WIDTH = 1000
 LEFT = 130
@@ -57,7 +58,9 @@ def draw(plan: Plan) -> str:
             f"{name} {seconds:.1f} s</text>"
         )
     tests = sum(len(shard.tests) for shard in plan.shards)
-    title = f"{tests:,} tests on {len(plan.shards)} runners: {plan.makespan:.1f} s, cost {plan.cost:.4g}"
+    title = (
+        f"{plural(tests, 'test')} on {plural(len(plan.shards), 'runner')}: {plan.makespan:.1f} s, cost {plan.cost:.4g}"
+    )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{top + 10:.0f}"'
         ' font-family="sans-serif" font-size="11">\n'

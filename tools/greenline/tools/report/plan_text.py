@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 
 from greenline.ci.sharding.plan_file import Plan, Shard
+from greenline.depgraph.wording import plural
 
 MOST_SHARDS = 100
 _BLOCKS = " ▏▎▍▌▋▊▉█"
@@ -23,7 +24,8 @@ def lines(plan: Plan, width: int | None = None) -> Iterator[str]:
     for shard in plan.shards[:MOST_SHARDS]:
         wait = plan.pool(shard).wait
         bar = _bar(wait, shard.seconds, plan.makespan, room)
-        yield f"{names[shard.index]:<{label}} {bar} {_time(wait + shard.seconds):>8} {len(shard.tests):>6} tests"
+        tests = plural(len(shard.tests), "test")
+        yield f"{names[shard.index]:<{label}} {bar} {_time(wait + shard.seconds):>8} {tests:>12}"
     if len(plan.shards) > MOST_SHARDS:
         yield f"… and {len(plan.shards) - MOST_SHARDS} more"
     yield ""

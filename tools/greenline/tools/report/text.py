@@ -6,13 +6,17 @@ from greenline.rules.findings import Finding, Place, Report
 
 
 def render(report: Report) -> str:
-    lines = []
+    lines: list[str] = []
+    told: set[str] = set()
     for section in report.sections:
         if len(report.sections) > 1:
             lines.append(f"{section.name}: {section.summary}")
         for finding in section.findings:
             lines += _paragraph(finding)
-        lines += [f"  not complete: {note}" if not section.complete else f"  {note}" for note in section.notes]
+        for note in section.notes:
+            again = "for the same reason" if note in told else note
+            lines.append(f"  {again}" if section.complete else f"  not complete: {again}")
+            told.add(note)
     return "".join(line + "\n" for line in lines)
 
 
