@@ -137,6 +137,16 @@ def test_leak_3_a_learned_import_also_counts_for_imports_alone(tmp_path: Path) -
         git(root, "checkout", "--quiet", ".")
     write(root, {"plugins/other.py": "NEW = 2\n"})
     assert ask(root, "static").tests == []
+    command = [GREENLINE, "why", "test_late.py", "plugins/deep.py"]
+    done = subprocess.run(command, cwd=root, env=environment({}), capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        "test_late.py",
+        "  was seen to import plugins/late.py as it ran",
+        "plugins/late.py",
+        "  depends on plugins/deep.py: imports it",
+        "    plugins/late.py:1: import plugins.deep",
+        "plugins/deep.py",
+    ]
     write(root, {"plugins/late.py": {"return 1": "return 3"}})
     (root / ".greenline" / "store" / "greenline.db").write_bytes(b"no database at all, but long enough for one" * 9)
     answer = ask(root, "static")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from greenline.ci.environment import find_base, no_commit
@@ -221,15 +221,27 @@ def select_static(
     paths: Sequence[str] = (),
 ) -> Selection:
     """The static rule, with the imports that evidence has seen where no statement shows them. They only add."""
+    warnings: list[str] = []
+    selection = select(opened, config, reasons, seen_imports(opened, config, environment, warnings.append), paths)
+    return selection._replace(warnings=[*selection.warnings, *warnings])
+
+
+def seen_imports(
+    opened: Opened,
+    config: configuration.Config,
+    environment: Mapping[str, str] = os.environ,
+    warn: Callable[[str], None] = lambda warning: None,
+) -> Sequence[tuple[str, str]]:
+    """Pairs of paths: imports that evidence has seen and no statement shows. Warns of a store that cannot be read."""
     if not place(opened.workspace, config, environment):
-        return select(opened, config, reasons, named=paths)
+        return ()
     from greenline.ci.evidence import learned, reading  # only who has a store pays for it
 
     try:
-        return select(opened, config, reasons, learned.read(opened.workspace, config, environment), paths)
+        return learned.read(opened.workspace, config, environment)
     except reading.store_errors() as error:
-        selection = select(opened, config, reasons, named=paths)
-        return selection._replace(warnings=[*selection.warnings, reading.unreadable(error)])
+        warn(reading.unreadable(error))
+        return ()
 
 
 NO_EVIDENCE = "there is no evidence here, so nothing is selected; record some: greenline record"

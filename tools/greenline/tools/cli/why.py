@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from greenline.ci.affected import Request, change_of, select_static
+from greenline.ci.affected import Change, Request, change_of, seen_imports, select_static
 from greenline.ci.evidence.place import place
 from greenline.ci.selection.select import Selection
 from greenline.depgraph.config import Config
 from greenline.depgraph.errors import GreenlineError
 from greenline.depgraph.explain import explain_edge, find_node
+from greenline.depgraph.graph import Graph
 from greenline.depgraph.index import Opened
 from greenline.depgraph.wording import plural
 from greenline.tools.cli.options import Progress, change_options, readings, request_of
@@ -58,7 +59,7 @@ def _why_affected(what: str, request: Request) -> None:
     change = change_of(request=request, progress=Progress())
     if change.opened is None:
         if change.workspace.resolve("HEAD"):
-            opened = _opened(request._replace(base="HEAD", base_exact=False))
+            opened = _opened(change_of(request=request._replace(base="HEAD", base_exact=False), progress=Progress()))
             _refuse_unseen(opened, opened.graph.path(_node(opened, what)), what)
         click.echo(f"every test is selected: {change.how}")
         return
@@ -156,21 +157,36 @@ def _print_step(opened: Opened, importer: int, imported: int) -> None:
 
 def _why_depends(what: str, other: str, request: Request) -> None:
     """The shortest chain of dependencies between two modules, whichever way it runs."""
-    opened = _opened(request._replace(base=request.base or "HEAD"))
+    change = change_of(request=request._replace(base=request.base or "HEAD"), progress=Progress())
+    opened = _opened(change)
+    graph = opened.graph
     first, second = _node(opened, what), _node(opened, other)
+    seen = [(graph.node(importer), graph.node(imported)) for importer, imported in seen_imports(opened, change.config)]
     for start, end in ((first, second), (second, first)):
-        through = opened.graph.chains([end])
+        through = graph.chains([end])
+        by_evidence = _extend(graph, through, [edge for edge in seen if min(edge) >= 0])
         if start in through:
             while through[start] != start:
-                _print_step(opened, start, through[start])
+                if start in by_evidence:
+                    click.echo(f"{graph.path(start)}\n  was seen to import {graph.path(through[start])} as it ran")
+                else:
+                    _print_step(opened, start, through[start])
                 start = through[start]
-            click.echo(opened.graph.path(end))
+            click.echo(graph.path(end))
             return
-    click.echo(f"{opened.graph.path(first)} and {opened.graph.path(second)} do not depend on each other")
+    click.echo(f"{graph.path(first)} and {graph.path(second)} do not depend on each other")
 
 
-def _opened(request: Request) -> Opened:
-    change = change_of(request=request, progress=Progress())
+def _extend(graph: Graph, through: dict[int, int], seen: list[tuple[int, int]]) -> set[int]:
+    """Let chains also lead over imports that only evidence shows; the nodes whose next step is one of these."""
+    by_evidence: set[int] = set()
+    while met := {one: other for one, other in seen if other in through and one not in through}:
+        by_evidence |= met.keys()
+        through |= {node: step for node, step in graph.chains(met).items() if node not in through} | met
+    return by_evidence
+
+
+def _opened(change: Change) -> Opened:
     if change.opened is None:
         raise GreenlineError(f"there is no graph to look at: {change.how}", change.hint)
     return change.opened
