@@ -340,9 +340,9 @@ def measure(name: str, root: Path, python: Path, case: Case) -> dict[str, Any]:
     else:
         blamed = {each.breakage.culprit.suspect.commit for each in made if each.breakage.culprit}
         broken = failing(root, python, branches[0]) - failing(root, python, START)
-        row["verdict"] = "right" if len(branches) == 1 and blamed <= {case.guilty} and not broken else "WRONG"
+        row["verdict"] = "right" if len(branches) == 1 and blamed == {case.guilty} and not broken else "WRONG"
         row["why"] += "".join(f"; still red: {test}" for test in sorted(broken)[:3])
-        row["why"] += "" if blamed <= {case.guilty} else f"; blames {blamed}"
+        row["why"] += "" if blamed == {case.guilty} else f"; blames {blamed or 'none'}"
     return row
 
 
