@@ -55,9 +55,6 @@ REPOSITORIES = {
         "python-attrs/attrs", "src/attr", ("hypothesis", "cloudpickle", "zope.interface", "pympler", "pytest-xdist")
     ),
     "import-linter": Repository("seddonym/import-linter", "src/importlinter", ("pyyaml",)),
-    "werkzeug": Repository(
-        "pallets/werkzeug", "src/werkzeug", ("ephemeral-port-reserve", "cryptography", "watchdog", "pytest-timeout")
-    ),
 }
 HOME = Path("build/repair-real").resolve()
 NEW_TEST = "tests/test_new_use.py"
