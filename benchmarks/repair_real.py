@@ -55,7 +55,6 @@ REPOSITORIES = {
         "python-attrs/attrs", "src/attr", ("hypothesis", "cloudpickle", "zope.interface", "pympler", "pytest-xdist")
     ),
     "import-linter": Repository("seddonym/import-linter", "src/importlinter", ("pyyaml",)),
-    "werkzeug": Repository("pallets/werkzeug", "src/werkzeug", ("cryptography", "watchdog", "pytest-timeout")),
 }
 HOME = Path("build/repair-real").resolve()
 NEW_TEST = "tests/test_new_use.py"
@@ -338,9 +337,9 @@ def measure(name: str, root: Path, python: Path, case: Case) -> dict[str, Any]:
     else:
         blamed = {each.breakage.culprit.suspect.commit for each in made if each.breakage.culprit}
         broken = failing(root, python, branches[0]) - failing(root, python, START)
-        row["verdict"] = "right" if len(branches) == 1 and blamed <= {case.guilty} and not broken else "WRONG"
+        row["verdict"] = "right" if len(branches) == 1 and blamed == {case.guilty} and not broken else "WRONG"
         row["why"] += "".join(f"; still red: {test}" for test in sorted(broken)[:3])
-        row["why"] += "" if blamed <= {case.guilty} else f"; blames {blamed}"
+        row["why"] += "" if blamed == {case.guilty} else f"; blames {blamed or 'none'}"
     return row
 
 
@@ -375,7 +374,7 @@ class Clock:
 
 
 def failing(root: Path, python: Path, ref: str, tests: list[str] | None = None) -> set[str]:
-    """Ids that fail at a commit; of these files, or of all."""
+    """Ids that fail at a commit; of these files, or of all. Where pytest cannot start, the files fail."""
     with tempfile.TemporaryDirectory(prefix="greenline-real-") as folder:
         git(root, "worktree", "add", "-q", "--detach", f"{folder}/tree", ref)
         here = [path for path in tests or () if Path(folder, "tree", path).exists()]
@@ -385,6 +384,8 @@ def failing(root: Path, python: Path, ref: str, tests: list[str] | None = None) 
             command, cwd=f"{folder}/tree", env=variables, capture_output=True, text=True, timeout=LIMIT
         )
         git(root, "worktree", "remove", "--force", f"{folder}/tree")
+    if done.returncode not in (0, 1, 2, 5):
+        return set(here) or {"all tests"}
     return set(re.findall(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.M))
 
 

@@ -27,6 +27,7 @@ def selected(*reasons: str) -> list[Selected]:
             ["ran the body of `core.money.show`, line 3 (body changed)"],
             "1 by what was seen; all because of core.money.show",
         ),
+        (["`core.money`"], "1 by what was seen; all because of core.money"),
         (["always runs", "always runs", MONEY], "2 in another way, 1 by imports; 1 of them because of core/money.py"),
         (["", ""], ""),
     ],

@@ -177,7 +177,7 @@ def _estimates(tests: Collection[str], known: Known, warnings: list[str]) -> _Es
         found[test], most = quantiles[id(alike)]
         worst[test] = max(most, worst.get(test, 0.0))
     warnings.append(
-        f"{len(missing)} of {plural(len(found), 'test')} without a duration: "
+        f"{len(missing)} of {plural(len(found), 'test')} with no duration: "
         "taken for the upper quartile of their file or suite"
     )
     return _Estimates(found, worst)

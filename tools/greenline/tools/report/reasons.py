@@ -14,7 +14,7 @@ _WAYS = (
     (re.compile(r"depends on (?:.* → )?(?P<cause>(?:\S+/)?conftest\.py) \("), CONFTEST),
     (re.compile(r"depends on (?:.* → )?(?P<cause>\S+) \("), IMPORTS),
     (re.compile(r"requests a fixture: .* of (?P<cause>\S+) changed"), FIXTURE),
-    (re.compile(r"[^`:]*`(?P<cause>[\w.]+)`(?:, line \d+)? \(.* changed\)$"), SEEN),
+    (re.compile(r"[^`:]*`(?P<cause>[\w.]+)`(?:, line \d+)?(?: \(.* changed\))?$"), SEEN),
     (re.compile(r"(?:[\w:]+: .*|changed|added|as if changed)$"), ITSELF),
 )
 """How a reason begins → the way; ``cause`` is what the change began with, if that is another file."""
