@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+STILL_RED = "still red, for another reason"
+"""How a flag begins that names a test which failed before the candidate as well."""
+
 
 class Failure(NamedTuple):
     """Tests that fail for one reason.

@@ -21,7 +21,7 @@ from greenline.ci.breakage.prober import Prober
 from greenline.ci.execution.local import interpreter
 from greenline.ci.forges import plain_git
 from greenline.ci.repair import fixing, policy, proposal, records, verify
-from greenline.ci.repair.candidates import Brief, Candidate, Judged
+from greenline.ci.repair.candidates import STILL_RED, Brief, Candidate, Judged
 from greenline.ci.repair.fixing import Cause
 from greenline.ci.repair.proposal import Proposal
 from greenline.ci.repair.sandbox.interpreters import readable_of
@@ -234,7 +234,7 @@ def _attempt(job: Job, checkouts: Checkouts, prober: Prober, found: Found, break
 def _settled(judged: Sequence[Judged], maker: str, order: Sequence[str]) -> bool:
     """Whether a candidate of the first kind passed with nothing left red: no need to look further."""
     return order[:1] == (maker,) and any(
-        not one.refused and not any(flag.startswith("still red") for flag in one.flags) for one in judged
+        not one.refused and not any(flag.startswith(STILL_RED) for flag in one.flags) for one in judged
     )
 
 

@@ -13,13 +13,14 @@ from importlib.metadata import version
 from typing import NamedTuple
 
 from greenline.ci.breakage.investigate import Breakage
-from greenline.ci.repair.candidates import Judged
+from greenline.ci.repair.candidates import STILL_RED, Judged
 from greenline.ci.repair.fixing import BOT, Cause
 from greenline.ci.repair.scrub import scrub
 from greenline.depgraph.globs import matcher
 from greenline.depgraph.workspace import Workspace
 
 _MOST_TESTS = 20
+_MOST_RED = 5
 _EXCERPT = 2500
 
 
@@ -64,7 +65,7 @@ def path_of(fingerprint: str) -> str:
 def body(proposal: Proposal) -> str:
     """The whole text, as Markdown."""
     breakage, chosen = proposal.breakage, proposal.chosen
-    flags = [f"- {flag}" for flag in chosen.flags]
+    flags = _flags(chosen.flags)
     parts = [
         f"# {title(proposal)}",
         _cause_line(proposal),
@@ -208,6 +209,13 @@ def _fenced(text: str, kind: str = "text") -> str:
     longest = max((len(match) for match in re.findall(r"`+", text)), default=2)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{kind}\n{text.rstrip()}\n{fence}"
+
+
+def _flags(flags: Sequence[str]) -> list[str]:
+    """A line for each flag; of many tests that are red for another reason the first few and their number."""
+    red = [flag for flag in flags if flag.startswith(STILL_RED)]
+    lines = [flag for flag in flags if flag not in red] + red[:_MOST_RED]
+    return [f"- {line}" for line in lines] + [f"- {STILL_RED}: {len(red) - _MOST_RED} more"] * (len(red) > _MOST_RED)
 
 
 def _more(tests: Sequence[str]) -> str:

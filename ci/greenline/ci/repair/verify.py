@@ -17,7 +17,7 @@ from greenline.ci.breakage.probe import Probe, Run
 from greenline.ci.breakage.prober import Prober
 from greenline.ci.breakage.processes import Finished, Runner
 from greenline.ci.repair import clones, policy
-from greenline.ci.repair.candidates import Candidate, Judged
+from greenline.ci.repair.candidates import STILL_RED, Candidate, Judged
 from greenline.ci.repair.sandbox.interpreters import readable_of
 from greenline.ci.repair.sandbox.sandbox import Sandbox
 from greenline.ci.repair.scrub import secrets_of
@@ -98,7 +98,7 @@ def _test(bench: Bench, breakage: Breakage, candidate: Candidate, commit: str) -
     refused += [f"tests: it breaks {test}" for test in broken]
     if not bad and not refused and any(run.code not in (0, _NO_TESTS) for run in runs):
         refused.append(f"tests: all pass, but pytest ended with code {next(run.code for run in runs if run.code)}")
-    flags = [f"still red, for another reason: {test}" for test in still]
+    flags = [f"{STILL_RED}: {test}" for test in still]
     passed = sum(outcome.state == "passed" for outcome in wide.outcomes.values())
     if not passed and not refused:
         flags.append("unverified: no test is left that it can affect")
@@ -172,7 +172,7 @@ def rank(judged: Sequence[Judged], order: Sequence[str]) -> list[Judged]:
     def key(one: Judged) -> tuple[object, ...]:
         maker = one.candidate.maker
         place = order.index(maker) if maker in order else len(order)
-        left = sum(flag.startswith("still red") for flag in one.flags)
+        left = sum(flag.startswith(STILL_RED) for flag in one.flags)
         return bool(one.refused), left, place, len(one.flags), len(one.candidate.diff), one.candidate.name
 
     return sorted(judged, key=key)
