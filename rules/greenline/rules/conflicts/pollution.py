@@ -126,8 +126,10 @@ def _own(function: Function) -> set[str]:
 
 
 def _tests(module: Module | None) -> Iterator[Test]:
-    for node in module.tree.body if module else ():
-        if module and isinstance(node, Function) and node.name.startswith("test") and not node.decorator_list:
+    if module is None:
+        return
+    for node in module.tree.body:
+        if isinstance(node, Function) and node.name.startswith("test") and not node.decorator_list:
             yield Test(module.path, node.name, node)
 
 

@@ -44,14 +44,13 @@ class News(NamedTuple):
 
 def news(before: Tree, after: Tree, path: str) -> News:
     """What is news in a file of a tree: all of it where there is no older version, or none that Python can read."""
-    data = after.read(path) or b""
     if not path.endswith(".py") or path not in before.files:
-        return _all(data)
+        return _all(after.read(path) or b"")
 
     def find() -> tuple[object, ...]:
         old, new = before.module(path), after.module(path)
         if old is None or new is None:
-            return tuple(_all(data))
+            return tuple(_all(after.read(path) or b""))
         statements, names = _touched(old, new)
         words = names.union(*(_WORD.findall(text) for one in statements for text in one.key))
         return _sorted(words), tuple((one.first, one.last) for one in statements)
