@@ -25,6 +25,7 @@ _OPTIMIZED, _GENERATORS = 1, 0x20 | 0x80 | 0x200  # flags of code: a function; a
 _INSIDE = ("<listcomp>", "<setcomp>", "<dictcomp>")  # they run where they stand
 _EXTENDED = dis.EXTENDED_ARG
 _RESUME = dis.opmap.get("RESUME", -1)
+_RESUMES = re.compile(re.escape(bytes((_RESUME,)))) if _RESUME > 0 else re.compile(b"")
 _PUSH_EXC_INFO = dis.opmap.get("PUSH_EXC_INFO", -1)
 _ENTRIES: Any = getattr(dis, "_inline_cache_entries", {})  # by name or by number
 _BY_NUMBER = _ENTRIES if isinstance(_ENTRIES, dict) else dict(zip(dis.opname, _ENTRIES))
@@ -78,7 +79,9 @@ def rewritten(code: CodeType, tells: Tells) -> CodeType:
 
 
 def _rewritten(code: CodeType, tells: Tells) -> CodeType:
-    consts = tuple(_rewritten(each, tells) if type(each) is CodeType else each for each in code.co_consts)
+    consts = code.co_consts
+    if CodeType in map(type, consts):
+        consts = tuple([_rewritten(each, tells) if type(each) is CodeType else each for each in consts])
     tell = tells.function if code.co_flags & _OPTIMIZED else tells.module if code.co_name == "<module>" else None
     if tell is None or code.co_name in _INSIDE:
         return code.replace(co_consts=consts)
@@ -146,7 +149,7 @@ def _points(code: CodeType) -> dict[int, bool]:
     numbers = code.co_code[::2]
     if not code.co_flags & _GENERATORS:
         return {numbers.index(_RESUME) + 1: True}
-    points = {at + 1: True for at, number in enumerate(numbers) if number == _RESUME}
+    points = {found.end(): True for found in _RESUMES.finditer(numbers)}
     for _, _, target, _ in _handlers(code.co_exceptiontable):
         follows = numbers[target] == _PUSH_EXC_INFO
         points.setdefault(target + follows, follows)
@@ -156,27 +159,26 @@ def _points(code: CodeType) -> dict[int, bool]:
 def _with_lookups(code: CodeType, lookup: bytes) -> dict[str, Any]:
     """The parts of code that change."""
     old, size, points = bytearray(code.co_code), len(lookup) // 2, _points(code)
-    starts = [*points]
     wider: dict[int, int] = {}  # first unit of a jump → EXTENDED_ARGs that it needs more, since it goes farther
-
-    def place(unit: int) -> int:
-        """Where it is now; after a look-up, if one goes before it, and before what makes it wider."""
-        return unit + size * bisect_right(starts, unit) + sum(more for start, more in wider.items() if start < unit)
-
-    def after(unit: int) -> int:
-        return place(unit) + 1 + wider.get(unit, 0)
-
     # Nothing jumps over the start of a function.
     jumps = [*_jumps(code.co_code)] if len(points) > 1 else []
-    arguments: list[int] = []
-    while len(arguments) < len(jumps):
+    grows = True
+    while grows:
+        grows = False
+        # Where a unit is now: after a look-up, if one goes before it, and before what makes it wider.
+        more = [1] * (len(old) // 2 + 1)
+        for unit in points:
+            more[unit] += size
+        for unit, extended_by in wider.items():
+            more[unit + 1] += extended_by
+        place = [at - 1 for at in accumulate(more)]
         arguments = []
         for start, at, end, target in jumps:
-            arguments.append(abs(place(target) - after(end - 1)))
-            more = _prefix(arguments[-1]) - (at - start)
-            if more > wider.get(start, 0):
-                wider[start], arguments = more, []  # others may go farther now
-                break
+            argument = abs(place[target] - place[end - 1] - 1 - wider.get(end - 1, 0))
+            needs = _prefix(argument) - (at - start)
+            if needs > wider.get(start, 0):
+                wider[start], grows = needs, True
+            arguments.append(argument)
     extended = {}
     for (start, at, _, _), argument in zip(jumps, arguments):
         for unit in range(start, at + 1):
@@ -189,7 +191,7 @@ def _with_lookups(code: CodeType, lookup: bytes) -> dict[str, Any]:
         parts += [old[2 * done : 2 * unit], lookup if unit in points else b"", extended.get(unit, b"")]
         done = unit
     handlers = [
-        (place(start), after(end - 1), place(target) - (size if target in points else 0), depth)
+        (place[start], place[end - 1] + 1 + wider.get(end - 1, 0), place[target] - size * (target in points), depth)
         for start, end, target, depth in _handlers(code.co_exceptiontable)
     ]
     return {
