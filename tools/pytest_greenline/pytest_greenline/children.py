@@ -17,6 +17,7 @@ from typing import Any
 
 from pytest_greenline.recorder import Recorder
 
+_getframe = sys._getframe  # tests take it away
 CHILD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "child.py")
 _CUT = 200
 _VALUED = ("-W", "-X", "--check-hash-based-pycs")
@@ -29,7 +30,7 @@ def execute_child(recorder: Recorder) -> Callable[..., Any]:
 
     def _execute_child(self: Any, args: Any, executable: Any, *rest: Any) -> Any:
         try:
-            if recorder.counts_child(sys._getframe(1)):
+            if recorder.counts_child(_getframe(1)):
                 args = _told(recorder, args, executable, rest)
         except Exception as error:
             recorder.fail(error)
@@ -58,7 +59,7 @@ def system(recorder: Recorder) -> Callable[[Any], int]:
     original = os.system
 
     def system(command: Any) -> int:
-        if recorder.counts_child(sys._getframe(1)):
+        if recorder.counts_child(_getframe(1)):
             note_command(recorder, [os.fsdecode(command)])
         return original(command)
 
@@ -70,8 +71,8 @@ def spawn(recorder: Recorder, original: Callable[..., int]) -> Callable[..., int
 
     def spawned(path: Any, args: Any, *rest: Any, **options: Any) -> int:
         try:
-            by_popen = sys._getframe(1).f_globals.get("__name__") == "subprocess"  # which was asked already
-            if not by_popen and recorder.counts_child(sys._getframe(1)):
+            by_popen = _getframe(1).f_globals.get("__name__") == "subprocess"  # which was asked already
+            if not by_popen and recorder.counts_child(_getframe(1)):
                 words = [*map(os.fsdecode, args)]
                 found = recorded_command([os.fsdecode(path), *words[1:]], os.getcwd(), None, recorder.ticket())
                 if found is None:

@@ -47,6 +47,7 @@ class Seen:
 
 
 _NEW: dict[str, int] = {}
+_getframe = sys._getframe  # tests take it away
 
 
 class Monitoring:
@@ -85,7 +86,7 @@ class Monitoring:
 
     def _met(self, code: CodeType, offset: int) -> Any:
         if self._seen.numbers.get(code.co_filename, _NEW) is not None:
-            self._ran(code, sys._getframe(1))
+            self._ran(code, _getframe(1))
             if self._seen.numbers.get(code.co_filename, _NEW) is not None and self._ids:
                 monitoring.set_local_events(self._ids[1], code, self._local)
         return monitoring.DISABLE
@@ -93,7 +94,7 @@ class Monitoring:
     def _callback(self) -> Callable[[CodeType, int], Any]:
         ran, seen, often, patience = self._ran, self._seen, self._often, self._seen.patience
         numbers: Any = seen.numbers
-        getframe, disable = sys._getframe, monitoring.DISABLE
+        getframe, disable = _getframe, monitoring.DISABLE
 
         def called(code: CodeType, offset: int) -> Any:
             try:
@@ -121,7 +122,7 @@ class Monitoring:
         """A generator is resumed to raise, each one that `any` leaves early too. This event cannot be switched off."""
         numbers = self._seen.numbers.get(code.co_filename, _NEW)
         if numbers is not None and numbers.get(code.co_qualname) not in self._seen.now:
-            self._ran(code, sys._getframe(1))
+            self._ran(code, _getframe(1))
 
     def count_for(self, blocks: set[int], plain: bool) -> None:
         """``blocks`` counts from now on. What was switched off is told again."""

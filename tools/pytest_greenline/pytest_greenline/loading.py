@@ -7,6 +7,7 @@ compiled code above all, is the code as it was.
 from __future__ import annotations
 import __future__
 
+import _imp
 import builtins
 import functools
 import gc
@@ -17,7 +18,7 @@ import os
 import sys
 from collections.abc import Callable
 from types import CodeType, FrameType, FunctionType
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, ClassVar, Union
 
 from pytest_greenline import rewriting
 from pytest_greenline.rewriting import Flag, Tells, is_rewritten
@@ -32,6 +33,7 @@ _FUTURES = functools.reduce(
     operator.or_, (getattr(__future__, each).compiler_flag for each in __future__.all_feature_names)
 )
 _NEW: dict[str, int] = {}
+_getframe = sys._getframe  # tests take it away
 _active: Loading | None = None
 
 
@@ -66,7 +68,7 @@ def _set_tell(function: Callable[[Flag], None]) -> None:
 def tell_now(flag: Flag) -> None:
     """The body of a module tells."""
     if _active is not None:
-        _active.told_now(flag, sys._getframe(1))
+        _active.told_now(flag, _getframe(1))
 
 
 TELLS = Tells(TELL, tell_now)
@@ -192,12 +194,18 @@ class _Compile:
     ) -> Any:
         __tracebackhide__ = True
         if not dont_inherit:
-            flags |= sys._getframe(1).f_code.co_flags & _FUTURES
+            flags |= _getframe(1).f_code.co_flags & _FUTURES
         return self._rewrite(self._compile(source, filename, mode, flags, True, *rest, **more))
 
 
 class _Load:
-    """`marshal.load` or `marshal.loads`."""
+    """`marshal.load` or `marshal.loads`.
+
+    Files of compiled code may have come from another folder. The import system and pytest, which say here which file
+    it is, correct the names in the code after this.
+    """
+
+    _SOURCES: ClassVar = {"_compile_bytecode": "source_path", "_read_pyc": "source"}  # function → its variable
 
     def __init__(self, function: Any, rewrite: Callable[[Any], Any]) -> None:
         self._function = function
@@ -206,7 +214,13 @@ class _Load:
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         __tracebackhide__ = True
-        return self._rewrite(self._function(*args, **options))
+        made = self._function(*args, **options)
+        caller = _getframe(1)
+        if type(made) is CodeType and caller.f_code.co_name in self._SOURCES:
+            source = caller.f_locals.get(self._SOURCES[caller.f_code.co_name])
+            if source is not None and str(source) != made.co_filename:
+                _imp._fix_co_filename(made, str(source))  # type: ignore[attr-defined]
+        return self._rewrite(made)
 
 
 class _Dump:

@@ -1,6 +1,6 @@
 """Watch what raises no event of its own: files that are opened, listed and asked for, the environment, imports.
 
-Audit hooks would see most of it, but Python calls them for each `id()` and `sys._getframe()` as well: `copy.deepcopy`
+Audit hooks would see most of it, but Python calls them for each `id()` and `_getframe()` as well: `copy.deepcopy`
 takes twice as long. So a few functions are replaced as long as recording is on. Imports need none of that. A module
 that was imported already is found by its name, and the import system then asks its `__spec__` whether it is still
 initializing: a property tells us. A module that is not there is looked for on `sys.meta_path`, where we listen first.
@@ -23,6 +23,8 @@ from typing import Any
 
 from pytest_greenline import children
 from pytest_greenline.recorder import Recorder
+
+_getframe = sys._getframe  # tests take it away
 
 
 class Probes:
@@ -183,7 +185,7 @@ def _getlines(recorder: Recorder) -> Callable[..., list[str]]:
     original = linecache.getlines
 
     def getlines(filename: str, module_globals: Any = None) -> list[str]:
-        caller: Any = sys._getframe(1)
+        caller: Any = _getframe(1)
         if caller.f_globals.get("__name__") == "linecache":
             caller = caller.f_back
         # A traceback's text shows source; that is a documented limit, as line numbers are.

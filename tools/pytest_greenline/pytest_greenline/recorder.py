@@ -25,6 +25,7 @@ from pytest_greenline.rewriting import Tells, rewritten
 
 VERSION = 1
 SESSION, BETWEEN = "hook:session", "hook:between"
+_getframe = sys._getframe  # tests take it away
 _open, _write = io.open, os.write  # the real ones: probes.py replaces the first
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _OPTIMIZED = 1  # a code flag that functions have, class and module bodies do not
@@ -106,7 +107,7 @@ class Recorder:
         """Begin to watch; gives the reason where that cannot be."""
         reason = self._core.start()
         if reason is None:
-            self._note_frames(sys._getframe(1), self.session)
+            self._note_frames(_getframe(1), self.session)
         return reason
 
     def stop(self) -> None:
@@ -345,7 +346,7 @@ class Recorder:
         if relative is None or (kind == "opened" and not relative):
             return
         owner = self.owner()
-        if relative in getattr(owner, kind) or not self._counts(owner, sys._getframe(2), kind == "queried"):
+        if relative in getattr(owner, kind) or not self._counts(owner, _getframe(2), kind == "queried"):
             return
         self.note(owner, kind, relative)
         if kind == "opened" and relative.endswith(".py"):
@@ -354,7 +355,7 @@ class Recorder:
     def note_name(self, kind: str, name: str) -> None:
         """The running owner looked for a module or read an environment variable."""
         owner = self.owner()
-        if name not in getattr(owner, kind) and self._counts(owner, sys._getframe(2), kind == "env"):
+        if name not in getattr(owner, kind) and self._counts(owner, _getframe(2), kind == "env"):
             self.note(owner, kind, name)
             if kind == "env" and self._environment is not None and name not in self._variables:
                 self._variables.add(name)
@@ -516,7 +517,7 @@ def _digest(name: str, value: str | None) -> str:
 
 def _is_running(frame: FrameType) -> bool:
     """Is this frame one of those that called us?"""
-    each: FrameType | None = sys._getframe(1)
+    each: FrameType | None = _getframe(1)
     while each is not None:
         if each is frame:
             return True
