@@ -14,6 +14,7 @@ from typing import NamedTuple
 from pyroaring import BitMap
 
 from greenline.ci.evidence import forms
+from greenline.ci.evidence.heirs import other_tests
 from greenline.ci.evidence.names import Names
 from greenline.ci.evidence.python_rule import Hit, Rule
 from greenline.ci.evidence.reading import Evidence
@@ -31,10 +32,15 @@ from greenline.depgraph.workspace import ABSENT, SUBMODULE
 
 
 class Judged(NamedTuple):
-    """What a change affects: changed file → hits, and what the static rule selects for the files left to it."""
+    """What a change affects.
+
+    ``hits``: changed file → hits. ``static``: what the static rule selects for the files left to it. ``others``: files
+    of tests that did not change and may have other tests now.
+    """
 
     hits: dict[str, list[Hit]]
     static: Selection
+    others: frozenset[str]
 
     @property
     def records(self) -> BitMap:
@@ -48,17 +54,18 @@ def judge(opened: Opened, config: Config, evidence: Evidence, reasons: bool = Fa
     left = [state for state in opened.changes if _is_static(opened, state, rules)]
     # Even for no file at all: it knows the tests that run always.
     static = select(opened._replace(changes=left), config, reasons)
+    names = Names(opened)
+    others = other_tests(opened, names, evidence.files)
     if static.everything:
-        return Judged({}, static)
-    rule = Rule(opened, evidence, Names(opened))
+        return Judged({}, static, others)
+    rule = Rule(opened, evidence, names)
     rule.fetch(state.path for state in opened.changes if is_code(state.path))
     found = {state.path: [hit for hit in _file(rule, state, rules) if hit.records] for state in opened.changes}
-    return Judged(found, static)
+    return Judged(found, static, others)
 
 
-def affected_records(opened: Opened, config: Config, evidence: Evidence) -> BitMap:
-    """All records that the change affects, those of the static part included."""
-    judged = judge(opened, config, evidence)
+def affected_records(judged: Judged, evidence: Evidence) -> BitMap:
+    """All records that a change affects, those of the static part included."""
     if judged.static.everything:
         return evidence.alive
     found = judged.records
