@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Iterator
+import re
+from collections.abc import Callable, Collection, Iterator
+from typing import NamedTuple
 
 from greenline.ci.evidence.names import Names
 from greenline.depgraph import changes as kinds
@@ -19,6 +21,16 @@ MOST_CLASSES = 300
 _SAME_TESTS = (kinds.BODY, kinds.COMPILED, kinds.DEFAULT, kinds.DOCSTRING)
 _COLLECTION = ("", "__init__", "__new__", "__test__", "pytestmark")
 """Members that decide whether pytest collects a class, and as which tests; "" is its head, or a statement in it."""
+_USE = rb"\bclass\s+\w+\s*(\[.*?\])?\s*\([^)]*\b%b\b|\bimport\b[^\n(]*(\([^)]*)?\b%b\b"
+"""What a file looks like that inherits from a name, or imports it."""
+
+
+class _Changed(NamedTuple):
+    """A class by name, in a file that defines or imports it. ``gains``: it has a test more or less than before."""
+
+    name: str
+    path: str
+    gains: bool
 
 
 def other_tests(opened: Opened, names: Names, files: Collection[str]) -> frozenset[str]:
@@ -26,40 +38,53 @@ def other_tests(opened: Opened, names: Names, files: Collection[str]) -> frozens
 
     A class's own file is none of them: its text shows what changed.
     """
-    waiting = [
-        (name, state.path) for state in opened.changes if is_code(state.path) for name in _changed(opened, state)
-    ]
-    found, seen = set[str](), set[tuple[str, str]]()
+    suites = [(*suite.python_functions, *suite.python_classes) for suite in opened.suites]
+    is_test = name_matcher([each for suite in suites for each in suite])
+    waiting = [each for state in opened.changes if is_code(state.path) for each in _changed(opened, state, is_test)]
+    found, seen = set[str](), set[_Changed]()
     while waiting:
-        name, home = waiting.pop()
-        if (name, home) in seen:
+        changed = waiting.pop()
+        if changed in seen:
             continue
-        seen.add((name, home))
+        seen.add(changed)
         if len(seen) > MOST_CLASSES:
             return frozenset(files)
+        name = changed.name
         for path in filter(is_code, names.files(name)):
-            near = [node.name for _, node in names.classes(path) if name in map(leaf, node.bases)]
-            waiting += [(each, path) for each in near]
-            if path != home and path in files and (near or _imports(opened.read_head(path) or b"", name)):
-                found.add(path)
-    return frozenset(found)
+            source = opened.read_head(path) or b""
+            if not re.search(_USE % (name.encode(), name.encode()), source):
+                continue
+            near = [
+                (node.name, bases) for _, node in names.classes(path) if name in (bases := [*map(leaf, node.bases)])
+            ]
+            waiting += [_Changed(heir, path, changed.gains) for heir, _ in near]
+            tests = any(changed.gains or is_test(heir) or _sounds_so(heir, *bases) for heir, bases in near)
+            if tests or ((is_test(name) or _sounds_so(name)) and _imports(source, name)):
+                found |= {path} - {changed.path}
+    return frozenset(found.intersection(files))
 
 
-def _changed(opened: Opened, state: FileState) -> Iterator[str]:
-    """The classes of a file that have other tests now, or are others."""
+def _changed(opened: Opened, state: FileState, is_test: Callable[[str], bool]) -> Iterator[_Changed]:
+    """The classes of a file that may have other tests now, or are others."""
     sides = [opened.contents.get(state.path, oid) for oid in (state.base, state.head)]
-    trees = [parse(data) if data is not None and b"class" in data else None for data in sides]
+    trees = [parse(data) if data is not None else None for data in sides]
     if trees[0] is None or trees[1] is None:
         return  # all that the file has came or went: so do the modules that name it
-    is_test = name_matcher([each for suite in opened.suites for each in suite.python_functions + suite.python_classes])
     for change in kinds.kinds(trees[0], trees[1]):
-        if change.kind in _SAME_TESTS:
-            continue
         owner, _, last = change.name.rpartition(".")
-        if isinstance(change.node, ast.ClassDef) and not owner:
-            yield change.name
-        elif owner and (last in _COLLECTION or last.startswith(("test", "runTest")) or is_test(last)):
-            yield owner.rpartition(".")[2]
+        if not owner and (isinstance(change.node, ast.ClassDef) or change.target):
+            yield _Changed(change.name, state.path, False)
+        elif not owner or change.kind in _SAME_TESTS:
+            continue
+        elif last.startswith(("test", "runTest")) or (last and is_test(last)):
+            yield _Changed(owner.rpartition(".")[2], state.path, True)
+        elif last in _COLLECTION and change.kind != kinds.SIGNATURE:
+            yield _Changed(owner.rpartition(".")[2], state.path, False)
+
+
+def _sounds_so(*names: str) -> bool:
+    """Whether it may be a class of tests by unittest's customs."""
+    return any(word in name.lower() for name in names for word in ("test", "case"))
 
 
 def _imports(source: bytes, name: str) -> bool:

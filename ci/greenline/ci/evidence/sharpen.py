@@ -217,7 +217,7 @@ def _file(opened: Opened, path: str, known: Known, asked: _Static, only: bool) -
     found = [name for name in found if not is_named(name, tuple(wider))] + wider
     if not found:
         return None, share
-    ids = None if affected.issuperset(entries) else tuple(dict.fromkeys(found))
+    ids = tuple(dict.fromkeys(found))
     if hit:
         test = _selected(known, path, ids, hit, (entries[name].broke for name in affected))
         return (test._replace(rank=0.0) if own else test), share
