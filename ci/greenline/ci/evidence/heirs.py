@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from greenline.ci.evidence.names import Names
+from greenline.ci.evidence.python_rule import Rule
 from greenline.depgraph import changes as kinds
 from greenline.depgraph.blocks import items, leaf, parse
 from greenline.depgraph.fixtures import name_matcher
-from greenline.depgraph.index import Opened
 from greenline.depgraph.layout import is_code
 from greenline.depgraph.overlay import FileState
 
@@ -33,14 +32,15 @@ class _Changed(NamedTuple):
     gains: bool
 
 
-def other_tests(opened: Opened, names: Names, files: Collection[str]) -> frozenset[str]:
-    """Those of ``files`` with a class that goes by the name of a heir of one whose tests may be others now.
+def other_tests(rule: Rule) -> frozenset[str]:
+    """Test files with a class that goes by the name of a heir of one whose tests may be others now.
 
     A class's own file is none of them: its text shows what changed.
     """
+    opened, names, files = rule.opened, rule.names, rule.evidence.files
     suites = [(*suite.python_functions, *suite.python_classes) for suite in opened.suites]
     is_test = name_matcher([each for suite in suites for each in suite])
-    waiting = [each for state in opened.changes if is_code(state.path) for each in _changed(opened, state, is_test)]
+    waiting = [each for state in opened.changes if is_code(state.path) for each in _changed(rule, state, is_test)]
     found, seen = set[str](), set[_Changed]()
     while waiting:
         changed = waiting.pop()
@@ -64,13 +64,10 @@ def other_tests(opened: Opened, names: Names, files: Collection[str]) -> frozens
     return frozenset(found.intersection(files))
 
 
-def _changed(opened: Opened, state: FileState, is_test: Callable[[str], bool]) -> Iterator[_Changed]:
+def _changed(rule: Rule, state: FileState, is_test: Callable[[str], bool]) -> Iterator[_Changed]:
     """The classes of a file that may have other tests now, or are others."""
-    sides = [opened.contents.get(state.path, oid) for oid in (state.base, state.head)]
-    trees = [parse(data) if data is not None else None for data in sides]
-    if trees[0] is None or trees[1] is None:
-        return  # all that the file has came or went: so do the modules that name it
-    for change in kinds.kinds(trees[0], trees[1]):
+    compared = rule.compared(state)
+    for change in compared.changes if compared else ():  # all of a file came or went: so do the modules that name it
         owner, _, last = change.name.rpartition(".")
         if not owner and (isinstance(change.node, ast.ClassDef) or change.target):
             yield _Changed(change.name, state.path, False)

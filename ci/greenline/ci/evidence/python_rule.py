@@ -19,6 +19,7 @@ from greenline.depgraph.blocks import Function, items, leaf, parse
 from greenline.depgraph.changes import Change, is_plain_base
 from greenline.depgraph.index import Opened
 from greenline.depgraph.layout import is_code
+from greenline.depgraph.overlay import FileState
 
 MOST_TOKENS = 30
 MOST_FILES = 300
@@ -40,6 +41,13 @@ class Hit(NamedTuple):
     why: str
 
 
+class Compared(NamedTuple):
+    """A module as it is now, and how it differs from what it was."""
+
+    new: ast.Module
+    changes: list[Change]
+
+
 class Rule:
     """The table for one change of the repository, over the evidence of one suite."""
 
@@ -48,6 +56,15 @@ class Rule:
         self.old = {each.path: opened.contents.get(each.path, each.base) for each in opened.changes}
         self._blocks: dict[str, dict[str, BitMap]] = {}
         self._listers: dict[str, BitMap] = {}
+        self._compared: dict[str, Compared | None] = {}
+
+    def compared(self, state: FileState) -> Compared | None:
+        """The differences between the two versions of a module; None where one is not there or cannot be read."""
+        if state.path not in self._compared:
+            sides = [self.opened.contents.get(state.path, oid) for oid in (state.base, state.head)]
+            old, new = (None if data is None else parse(data) for data in sides)
+            self._compared[state.path] = Compared(new, kinds.kinds(old, new)) if old and new else None
+        return self._compared[state.path]
 
     # -- records -------------------------------------------------------------------------------------------
 
@@ -80,15 +97,15 @@ class Rule:
 
     # -- the table -----------------------------------------------------------------------------------------
 
-    def module(self, path: str, old: ast.Module, new: ast.Module) -> Iterator[Hit]:
+    def module(self, path: str, compared: Compared) -> Iterator[Hit]:
         """Everyone whom the differences between two versions of a module can reach."""
         importers = self.importers(path)
         if not importers:
             return
-        for change in kinds.kinds(old, new):
+        for change in compared.changes:
             line = getattr(change.node, "lineno", 0)
             where = f"`{_dotted(path, change.name)}`" + (f", line {line}" if line else "")
-            for records, why in self._judge(path, change, new, importers):
+            for records, why in self._judge(path, change, compared.new, importers):
                 yield Hit(records & importers, f"{why} {where} ({change.kind} changed)" if why else where)
 
     def _judge(self, path: str, change: Change, new: ast.Module, importers: BitMap) -> Iterator[tuple[BitMap, str]]:

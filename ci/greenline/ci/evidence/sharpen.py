@@ -81,7 +81,8 @@ def _since(opened: Opened, config: Config, evidence: Evidence) -> Opened | None:
     """The change from the records' state to the base; None where there is none."""
     if evidence.commit == opened.base and not evidence.dirty:
         return None
-    return since_recording(opened.workspace, config, evidence, opened.base)
+    since = since_recording(opened.workspace, config, evidence, opened.base)
+    return since._replace(progress=opened.progress)
 
 
 def sharpen(
