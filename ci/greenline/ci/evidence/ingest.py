@@ -20,7 +20,7 @@ from sqlalchemy.engine import Row
 from greenline.ci.evidence import forms
 from greenline.ci.evidence.closure import Fact, Facts, close
 from greenline.ci.evidence.forms import KEPT_RUNS, Entry
-from greenline.ci.evidence.inherited import Imported, node_ids
+from greenline.ci.evidence.inherited import Files, node_ids
 from greenline.ci.evidence.learned import Learner
 from greenline.ci.evidence.reading import Evidence
 from greenline.ci.evidence.records import Recorded, Test, read
@@ -233,16 +233,15 @@ class _Writer:
 
     def _complete(self, path: str, entries: Mapping[str, Entry]) -> bool:
         """Whether the file has no other tests, as far as syntax tells."""
-        graph = self.opened.graph
-        ids = node_ids(path, self.opened.read_head, self._imported, graph.suites.names_of_tests(path))
+        ids = node_ids(path, self._sources, self.opened.graph.suites.names_of_tests(path))
         bare = {name.partition("[")[0] for name in entries}
         return ids is not None and all(
             any(name == each or name.startswith(f"{each}::") for name in bare) for each in ids
         )
 
     @cached_property
-    def _imported(self) -> Imported:
-        return importer_of(self.opened.graph)
+    def _sources(self) -> Files:
+        return Files(self.opened.read_head, importer_of(self.opened.graph))
 
     def _facts(self, suite_id: int, facts: Facts, numbers: Mapping[str, int]) -> None:
         fact_of = {number: fact for fact, number in facts.numbers.items()}

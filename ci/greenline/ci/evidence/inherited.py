@@ -38,17 +38,52 @@ class Class(NamedTuple):
     node: ast.ClassDef
 
 
-def node_ids(
-    path: str,
-    read: Callable[[str], bytes | None],
-    imported: Imported,
-    names: tuple[tuple[str, ...], tuple[str, ...]],
-) -> list[str] | None:
+class Files:
+    """What the files of the repository bind; each is read once."""
+
+    def __init__(self, read: Callable[[str], bytes | None], imported: Imported) -> None:
+        self.read, self.imported = read, imported
+        self._bound: dict[str, dict[str, list[Item]]] = {}
+        self._names: dict[str, frozenset[str]] = {}
+        self._makes_tests: dict[str, bool] = {}
+
+    def bindings(self, path: str) -> dict[str, list[Item]]:
+        """Name → what binds it at the top of a file; "*": the imports of all names. Raises Dynamic."""
+        if path not in self._bound:
+            tree = blocks.parse(self.read(path) or b"")
+            if tree is None:
+                raise Dynamic
+            self._bound[path] = bindings(tree)
+        return self._bound[path]
+
+    def stars(self, path: str, bound: dict[str, list[Item]]) -> list[str]:
+        """The files of the repository of which a file imports all names."""
+        nodes = (item.value for item in bound.get("*", []))
+        found = [self.imported(path, "." * node.level + (node.module or "")) for node in nodes]
+        return [file for file in found if file]
+
+    def names(self, path: str, depth: int = 0) -> frozenset[str]:
+        """The names that a file binds, those of its star imports included."""
+        if path not in self._names:
+            bound = self.bindings(path)
+            stars = self.stars(path, bound) if depth < 20 else []
+            self._names[path] = frozenset(bound).union(*(self.names(file, depth + 1) for file in stars))
+        return self._names[path]
+
+    def makes_tests(self, path: str) -> bool:
+        """Whether statements of a file may give its classes tests."""
+        if path not in self._makes_tests:
+            loose = (t for t in read_fixtures(self.read(path) or b"").tests if not t.node_id and not t.classes)
+            self._makes_tests[path] = any(test.dynamic and not test.requests for test in loose)
+        return self._makes_tests[path]
+
+
+def node_ids(path: str, files: Files, names: tuple[tuple[str, ...], tuple[str, ...]]) -> list[str] | None:
     """The tests of a file: "test_x", "TestC::test_m"; "TestC" for one whose tests have no names here.
 
     ``names``: python_functions and python_classes of pytest's configuration. None: there may be others.
     """
-    source = read(path)
+    source = files.read(path)
     tree = blocks.parse(source) if source is not None and path.endswith(".py") else None
     if source is None or tree is None:
         return None
@@ -57,7 +92,7 @@ def node_ids(
     if not unknown and not facts.test_imports:
         return _named(facts, set())
     try:
-        whole = _Whole(read, imported, names)
+        whole = _Whole(files, names)
         whole.inline(path, tree, unknown, facts.test_imports)
     except Dynamic:
         return None
@@ -76,17 +111,10 @@ def _named(facts: FileFixtures, foreign: set[str]) -> list[str] | None:
 class _Whole:
     """Puts the classes of other files into a tree, under names that start with MARKER."""
 
-    def __init__(
-        self,
-        read: Callable[[str], bytes | None],
-        imported: Imported,
-        names: tuple[tuple[str, ...], tuple[str, ...]],
-    ) -> None:
-        self.read, self.imported = read, imported
+    def __init__(self, files: Files, names: tuple[tuple[str, ...], tuple[str, ...]]) -> None:
+        self.files, self.own = files, ("", dict[str, list[Item]]())
         self.is_test, self.is_class = map(name_matcher, names)
         self.foreign: set[str] = set()  # top-level classes with a base from outside the repository
-        self._bound: dict[str, dict[str, list[Item]]] = {}
-        self._facts: dict[str, FileFixtures] = {}
         self._placed: dict[tuple[str, str], str] = {}
         self._added: list[ast.stmt] = []
 
@@ -95,7 +123,7 @@ class _Whole:
 
         Raises Dynamic.
         """
-        self._bound[path] = _bindings(tree)
+        self.own = path, bindings(tree)  # its classes get other bases
         for name in test_imports:
             found = self._find(path, [name]) if name != "*" else None
             if isinstance(found, Class):
@@ -160,11 +188,7 @@ class _Whole:
 
     def _check(self, path: str, node: ast.ClassDef) -> None:
         """Raises Dynamic unless all that a class of another file has is what its body shows."""
-        if path not in self._facts:
-            self._facts[path] = read_fixtures(self.read(path) or b"")
-        loose = (test for test in self._facts[path].tests if not test.node_id and not test.classes)
-        made = any(test.dynamic and not test.requests for test in loose)
-        if made or any(leaf(keyword.value) != "ABCMeta" for keyword in node.keywords):
+        if self.files.makes_tests(path) or any(leaf(keyword.value) != "ABCMeta" for keyword in node.keywords):
             raise Dynamic
         self._check_decorators(path, node)
         for statement in _flat(node.body):
@@ -200,6 +224,13 @@ class _Whole:
     def _find(self, path: str, parts: list[str], depth: int = 0) -> Class | Foreign | str | None:
         """What a dotted name is in a file; a path if it is a module."""
         items = self._bindings(path).get(parts[0], []) if parts else []
+        if parts and not items and depth <= 20:
+            homes = [
+                file for file in self.files.stars(path, self._bindings(path)) if parts[0] in self.files.names(file)
+            ]
+            found = [self._find(home, parts, depth + 1) for home in homes]
+            if found and all(each == found[0] for each in found):
+                return found[0]
         if not items and len(parts) == 1 and hasattr(builtins, parts[0]):
             return None
         if len(items) != 1 or depth > 20:
@@ -212,31 +243,27 @@ class _Whole:
         if len(item.value) == 2:  # import a.b.c, import a.b as c
             dotted = [*item.value[0].split("."), *parts[1:]] if item.value[1] else parts
             for end in range(len(dotted) - 1, 0, -1):
-                file = self.imported(path, ".".join(dotted[:end]))
+                file = self.files.imported(path, ".".join(dotted[:end]))
                 if file:
                     return self._find(file, dotted[end:], depth + 1)
             return Foreign(path, item)
         module, level, name, _ = item.value
         above = "." * level + (module or "")
-        inside = self.imported(path, f"{above}.{name}" if module else f"{above}{name}")
-        file = self.imported(path, above)
+        inside = self.files.imported(path, f"{above}.{name}" if module else f"{above}{name}")
+        file = self.files.imported(path, above)
         if inside and not (file and name in self._bindings(file)):
             return self._find(inside, parts[1:], depth + 1) if parts[1:] else inside
         return self._find(file, [name, *parts[1:]], depth + 1) if file else Foreign(path, item)
 
     def _bindings(self, path: str) -> dict[str, list[Item]]:
-        if path not in self._bound:
-            tree = blocks.parse(self.read(path) or b"")
-            if tree is None:
-                raise Dynamic
-            self._bound[path] = _bindings(tree)
-        return self._bound[path]
+        return self.own[1] if path == self.own[0] else self.files.bindings(path)
 
 
-def _bindings(tree: ast.Module) -> dict[str, list[Item]]:
+def bindings(tree: ast.Module) -> dict[str, list[Item]]:
     found: dict[str, list[Item]] = {}
     for item in blocks.items(tree.body):
-        for name in item.names:
+        is_star = isinstance(item.value, ast.ImportFrom)
+        for name in ("*",) if is_star else item.names:
             found.setdefault(name, []).append(item)
     return found
 
