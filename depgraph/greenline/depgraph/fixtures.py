@@ -90,6 +90,13 @@ def read_fixtures(
     if tree is None:
         return FileFixtures(opaque=True)
     lookups = any(name.encode() in source for name in _LOOKUPS)
+    return read_tree(tree, python_functions, python_classes, lookups)
+
+
+def read_tree(
+    tree: ast.Module, python_functions: Sequence[str], python_classes: Sequence[str], lookups: bool = True
+) -> FileFixtures:
+    """The facts of a file that is parsed. lookups: whether it may spell getfixturevalue."""
     return _Reader(tree, lookups, name_matcher(python_functions), name_matcher(python_classes)).facts()
 
 

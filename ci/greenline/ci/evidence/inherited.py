@@ -15,7 +15,7 @@ from typing import NamedTuple
 from greenline.depgraph import blocks
 from greenline.depgraph.blocks import Function, Item, leaf
 from greenline.depgraph.changes import is_plain_decorator
-from greenline.depgraph.fixtures import FileFixtures, is_expanding, is_mark, name_matcher, read_fixtures
+from greenline.depgraph.fixtures import FileFixtures, is_expanding, is_mark, name_matcher, read_fixtures, read_tree
 
 Imported = Callable[[str, str], str | None]
 """(path, module as it is written there) → the file that it means, None if it is none of the repository's."""
@@ -87,7 +87,7 @@ def node_ids(path: str, files: Files, names: tuple[tuple[str, ...], tuple[str, .
     tree = blocks.parse(source) if source is not None and path.endswith(".py") else None
     if source is None or tree is None:
         return None
-    facts = read_fixtures(source, *names)
+    facts = read_tree(tree, *names)
     unknown = {name for test in facts.tests if test.dynamic for name in test.classes}
     if not unknown and not facts.test_imports:
         return _named(facts, set())
@@ -96,7 +96,7 @@ def node_ids(path: str, files: Files, names: tuple[tuple[str, ...], tuple[str, .
         whole.inline(path, tree, unknown, facts.test_imports)
     except Dynamic:
         return None
-    return _named(read_fixtures(ast.unparse(tree).encode(), *names), whole.foreign)
+    return _named(read_tree(tree, *names), whole.foreign)
 
 
 def _named(facts: FileFixtures, foreign: set[str]) -> list[str] | None:
@@ -137,7 +137,6 @@ class _Whole:
                 seen.add(name)
                 waiting += self._class(path, name, node)
         tree.body += self._added
-        ast.fix_missing_locations(tree)
 
     def _class(self, path: str, name: str, node: ast.ClassDef) -> list[str]:
         """The bases of a class that are in its file; the others are put there."""
