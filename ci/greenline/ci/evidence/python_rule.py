@@ -11,6 +11,7 @@ from pyroaring import BitMap
 from greenline.ci.evidence import forms
 from greenline.ci.evidence import names as spelled
 from greenline.ci.evidence.decorators import File, run_as_python
+from greenline.ci.evidence.holders import may_hold
 from greenline.ci.evidence.names import Names
 from greenline.ci.evidence.reading import Evidence
 from greenline.ci.evidence.watched import is_watched
@@ -55,7 +56,7 @@ class Rule:
         self.opened, self.evidence, self.names = opened, evidence, names
         self.old = {each.path: opened.contents.get(each.path, each.base) for each in opened.changes}
         self._blocks: dict[str, dict[str, BitMap]] = {}
-        self._listers: dict[str, BitMap] = {}
+        self._listers: dict[tuple[str, str], BitMap] = {}
         self._compared: dict[str, Compared | None] = {}
 
     def compared(self, state: FileState) -> Compared | None:
@@ -154,7 +155,7 @@ class Rule:
             yield self._spell_here(path, last), "names"
             yield importers - self._have_otherwise(path, change, importers), "did not import, and now does,"
         if kind in LISTED and not change.owner:
-            yield self._enumerators(path), "lists what is in the module of"
+            yield self._enumerators(path, name), "lists what is in the module of"
         if kind == kinds.REMOVED and isinstance(change.node, ast.ClassDef) and change.node.bases:
             yield self.spelling(SUBCLASS_READERS, importers, follow=False), "may list subclasses such as"
 
@@ -267,7 +268,10 @@ class Rule:
             family = self.family(path, owner, importers)
             plain = self._is_plain_class(path, owner)
             yield family & readers if plain else family, "ran the family of the class of"
-        yield self._enumerators(path) & readers, "reads docstrings, and lists what is in the module of"
+        yield (
+            self._enumerators(path, change.name.partition(".")[0]) & readers,
+            "reads docstrings, and lists what is in the module of",
+        )
 
     # -- what came and what is imported --------------------------------------------------------------------
 
@@ -279,7 +283,7 @@ class Rule:
             last.encode() in (data or b"") for data in self.old.values()
         )
         if is_new and not convention and (not change.owner or self._is_plain_class(path, change.owner)):
-            yield self._enumerators(path), "lists what is in the module of"
+            yield self._enumerators(path, last), "lists what is in the module of"
         elif change.owner and is_watched(self.names, path, change.owner):
             yield importers, "imports the module, where what makes the class looks at its members, of"
         elif change.owner:
@@ -320,20 +324,27 @@ class Rule:
         with_star = [each for each in near if b"import *" in (self.opened.read_head(each) or b"")]
         return BitMap().union(*map(self.importers, with_star))
 
-    def _enumerators(self, path: str) -> BitMap:
-        """Who ran code that lists what a module holds, in the module or a file that imports it."""
-        if path in self._listers:
-            return self._listers[path]
+    def _enumerators(self, path: str, name: str) -> BitMap:
+        """Who ran code that lists what a module holds, in the module or a file that may have it or the name."""
+        if (path, name) in self._listers:
+            return self._listers[path, name]
         graph = self.opened.graph
-        near = {path, *(graph.path(node) for node in graph.importers(graph.node(path)))}
+        modules = {each.name for each in graph.names(path)}
+        near = {graph.path(node) for node in graph.importers(graph.node(path))} & self.names.listers()
+        near = {
+            each
+            for each in near
+            if may_hold(self.opened.read_head(each) or b"", graph.layout.package_of(each), modules, name)
+        }
+        near |= {path} & self.names.listers()
         found, kept = BitMap(), set[str]()
-        for each in sorted(near & self.names.listers()):
+        for each in sorted(near):
             for region in self.names.listing(each):
                 made = _made_by(region, False)
                 found = found.union(*(self.executed(each, block) for block in made.blocks))
                 kept.update(made.names if region.kind in KEEPS else ())
-        self._listers[path] = found | self.spelling(sorted(kept), self.importers(path), follow=False)
-        return self._listers[path]
+        self._listers[path, name] = found | self.spelling(sorted(kept), self.importers(path), follow=False)
+        return self._listers[path, name]
 
     def _have_otherwise(self, path: str, change: Change, importers: BitMap) -> BitMap:
         """Those whose process runs the imported module anyhow: another file that they ran imports it too.
