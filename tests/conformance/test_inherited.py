@@ -77,6 +77,8 @@ FILES = {
     "test_decorated.py": "import lib\nfrom shared.checks import Checks\nfrom shared.made import adds\n\n\n@adds\n"
     f"class TestDecorated(Checks):\n    pass\n{TEST_G}",
     "test_plain.py": f"import lib\n{TEST_G}",
+    "test_base.py": f"import lib\n\n\nclass TestBase:\n    def test_base(self):\n        pass\n{TEST_G}",
+    "test_heir.py": f"import lib\nfrom test_base import TestBase\n\n\nclass TestHeir(TestBase):\n    pass\n{TEST_G}",
 }
 OUTSIDE = "class Outside:\n    def test_outside(self):\n        assert self.subject()\n"
 STATIC = {"test_made.py": None, "test_decorated.py": None}
@@ -123,7 +125,8 @@ def chosen(root: Path) -> dict[str, list[str] | None]:
                      {"test_imported.py": ["TestShared::test_shared"]}, id="an imported class is collected here"),
         pytest.param({"lib.py": {"def g():\n    return 1": "def g():\n    return 2"}},
                      {"test_two.py": ["TestPlain::test_g", "TestTwo::test_own"], "test_unit.py": G,
-                      "test_imported.py": G, "test_site.py": ["TestSite::test_outside", "test_g"],
+                      "test_base.py": G, "test_heir.py": G, "test_imported.py": G,
+                      "test_site.py": ["TestSite::test_outside", "test_g"],
                       "test_plain.py": None}, id="not of the base"),
         pytest.param({"shared/checks.py": CHECKS + "\n    def test_new(self):\n        assert 1\n"}, WHOLE,
                      id="test added"),
@@ -155,6 +158,13 @@ def test_a_class_that_inherits_gains_a_test_of_its_own(edited: Path) -> None:
     answer = ask(edited)
     assert is_selected(answer, "test_two.py", "TestOne::test_new") or is_selected(answer, "test_two.py", "TestOne")
     assert not is_selected(answer, "test_two.py", "TestPlain::test_g")
+
+
+def test_a_base_in_a_test_file_gains_a_test(edited: Path) -> None:
+    write(edited, {"test_base.py": {"def test_base": f"{NEW}\n    def test_base"}})
+    found = chosen(edited)
+    assert set(found) == {"test_base.py", "test_heir.py"}
+    assert found["test_heir.py"] is None or "TestHeir" in found["test_heir.py"]
 
 
 def test_an_inherited_test_of_an_edited_file_is_still_there(edited: Path) -> None:
