@@ -76,6 +76,8 @@ FILES = {
     "test_made.py": f"import lib\nfrom shared.made import base\n\n\nclass TestMade(base()):\n    pass\n{TEST_G}",
     "test_decorated.py": "import lib\nfrom shared.checks import Checks\nfrom shared.made import adds\n\n\n@adds\n"
     f"class TestDecorated(Checks):\n    pass\n{TEST_G}",
+    "test_alias.py": "import lib\nfrom shared import Exported as Renamed\n\n\nclass TestAlias(Renamed):\n    pass\n"
+    + TEST_G,
     "test_plain.py": f"import lib\n{TEST_G}",
     "test_base.py": f"import lib\n\n\nclass TestBase:\n    def test_base(self):\n        pass\n{TEST_G}",
     "test_heir.py": f"import lib\nfrom test_base import TestBase\n\n\nclass TestHeir(TestBase):\n    pass\n{TEST_G}",
@@ -85,9 +87,9 @@ STATIC = {"test_made.py": None, "test_decorated.py": None}
 """They inherit from what a call makes, and have a decorator that adds a test: imports decide."""
 OUTSIDE_TEST = {"test_site.py": ["TestSite::test_outside"]}
 """Imports decide about this test: its body lies outside the repository, where nobody records it."""
-DEEP = {"test_two.py": ["TestOne::test_deep", "TestTwo::test_deep"]}
-F = {"test_two.py": ["TestOne::test_f", "TestTwo::test_f"]}
-WHOLE = {"test_two.py": None}
+DEEP = {"test_alias.py": ["TestAlias::test_deep"], "test_two.py": ["TestOne::test_deep", "TestTwo::test_deep"]}
+F = {"test_alias.py": ["TestAlias::test_f"], "test_two.py": ["TestOne::test_f", "TestTwo::test_f"]}
+WHOLE = {"test_alias.py": None, "test_two.py": None}
 G = ["test_g"]
 NEW = "def test_new(self):\n        assert 1\n"
 
@@ -125,7 +127,7 @@ def chosen(root: Path) -> dict[str, list[str] | None]:
                      {"test_imported.py": ["TestShared::test_shared"]}, id="an imported class is collected here"),
         pytest.param({"lib.py": {"def g():\n    return 1": "def g():\n    return 2"}},
                      {"test_two.py": ["TestPlain::test_g", "TestTwo::test_own"], "test_unit.py": G,
-                      "test_base.py": G, "test_heir.py": G, "test_imported.py": G,
+                      "test_alias.py": G, "test_base.py": G, "test_heir.py": G, "test_imported.py": G,
                       "test_site.py": ["TestSite::test_outside", "test_g"],
                       "test_plain.py": None}, id="not of the base"),
         pytest.param({"shared/checks.py": CHECKS + "\n    def test_new(self):\n        assert 1\n"}, WHOLE,
