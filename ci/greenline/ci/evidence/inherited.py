@@ -89,14 +89,12 @@ def node_ids(path: str, files: Files, names: tuple[tuple[str, ...], tuple[str, .
         return None
     facts = read_tree(tree, *names)
     unknown = {name for test in facts.tests if test.dynamic for name in test.classes}
-    if not unknown and not facts.test_imports:
-        return _named(facts, set())
     try:
         whole = _Whole(files, names)
         whole.inline(path, tree, unknown, facts.test_imports)
     except Dynamic:
         return None
-    return _named(read_tree(tree, *names), whole.foreign)
+    return _named(read_tree(tree, *names) if whole.added else facts, whole.foreign)
 
 
 def _named(facts: FileFixtures, foreign: set[str]) -> list[str] | None:
@@ -116,7 +114,7 @@ class _Whole:
         self.is_test, self.is_class = map(name_matcher, names)
         self.foreign: set[str] = set()  # top-level classes with a base from outside the repository
         self._placed: dict[tuple[str, str], str] = {}
-        self._added: list[ast.stmt] = []
+        self.added: list[ast.stmt] = []
 
     def inline(self, path: str, tree: ast.Module, classes: Iterable[str], test_imports: Iterable[str]) -> None:
         """Give these classes of a file, and what pytest collects of its imports, bases that are in the file.
@@ -124,10 +122,10 @@ class _Whole:
         Raises Dynamic.
         """
         self.own = path, bindings(tree)  # its classes get other bases
-        for name in test_imports:
+        for name in dict.fromkeys([*test_imports, *self._imported_cases(path)]):
             found = self._find(path, [name]) if name != "*" else None
             if isinstance(found, Class):
-                self._added.append(_class(name, [self._place(found)]))
+                self.added.append(_class(name, [self._place(found)]))
         nodes = dict(blocks.definitions(tree.body))
         waiting, seen = sorted(classes), set[str]()
         while waiting:
@@ -136,7 +134,27 @@ class _Whole:
             if isinstance(node, ast.ClassDef) and name not in seen:
                 seen.add(name)
                 waiting += self._class(path, name, node)
-        tree.body += self._added
+        tree.body += self.added
+
+    def _imported_cases(self, path: str) -> Iterator[str]:
+        """The names under which a file imports classes that pytest collects whatever they are called."""
+        for name, items in self._bindings(path).items():
+            if name[:1].isupper() and all(isinstance(item.value, tuple) and len(item.value) == 4 for item in items):
+                try:
+                    found = self._find(path, [name])
+                    if isinstance(found, Class) and self._is_case(found):
+                        yield name
+                except Dynamic:  # most of what is imported is no test at all
+                    pass
+
+    def _is_case(self, found: Class) -> bool:
+        if any("__test__" in blocks.bound_names(statement) for statement in found.node.body):
+            return True
+        for base in found.node.bases:
+            above = self._base(found.path, base)
+            if self._is_case(above) if isinstance(above, Class) else leaf(base).endswith("TestCase"):
+                return True
+        return False
 
     def _class(self, path: str, name: str, node: ast.ClassDef) -> list[str]:
         """The bases of a class that are in its file; the others are put there."""
@@ -165,7 +183,7 @@ class _Whole:
             self._check(path, node)
             bases = [self._placed_base(self._base(path, base), base) for base in node.bases]
             marks = [each for each in node.decorator_list if is_mark(each)]
-            self._added.append(_class(name, bases, node.body, marks))
+            self.added.append(_class(name, bases, node.body, marks))
         return self._placed[key]
 
     def _placed_base(self, found: Class | Foreign | None, base: ast.expr) -> str:
@@ -174,15 +192,15 @@ class _Whole:
             return self._place(found)
         if found is None:
             return leaf(base)
-        name = f"{MARKER}From{len(self._added)}"
+        name = f"{MARKER}From{len(self.added)}"
         item = found.item
         if len(item.value) == 2:  # import a.b as c
-            self._added.append(ast.Import([ast.alias(item.value[0], name)]))
+            self.added.append(ast.Import([ast.alias(item.value[0], name)]))
             return f"{name}.{leaf(base)}"
         module, level, original, _ = item.value
         if level:
             raise Dynamic  # a relative import that leads to nothing in the repository
-        self._added.append(ast.ImportFrom(module, [ast.alias(original, name)], 0))
+        self.added.append(ast.ImportFrom(module, [ast.alias(original, name)], 0))
         return f"{name}.{leaf(base)}" if isinstance(base, ast.Attribute) else name
 
     def _check(self, path: str, node: ast.ClassDef) -> None:
