@@ -106,3 +106,25 @@ def test_every_test_that_pytest_collects_is_named(root: Path) -> None:
     wrong = {folder: (sorted(truth[folder]), ids) for folder, ids in named.items() if ids and set(ids) != truth[folder]}
     assert not wrong
     assert len(truth) == CASES and sum(ids is None for ids in named.values()) < CASES / 3
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"a.py": "from b import *\nclass Base(Base): pass\n", "b.py": "from a import *\n"},
+        {"a.py": "from b import Base\n", "b.py": "from a import Base\n"},
+        {"a.py": "from b import *\nfrom a import *\n", "b.py": "from a import *\nfrom b import *\n"},
+        {"a.py": "class Base(make(), metaclass=Meta):\n    exec('')\n"},
+        {"a.py": "class Base:\n    locals()['test_made'] = print\n"},
+        {"a.py": "def Base():\n    pass\n"},
+        {"a.py": "class Base\n"},
+    ],
+)
+def test_what_no_reader_can_follow_has_no_names(files: dict[str, str]) -> None:
+    def read(path: str) -> bytes | None:
+        return files[path].encode() if path in files else None
+
+    files["test_a.py"] = "from a import Base\n\n\nclass TestOne(Base):\n    def test_own(self):\n        pass\n"
+    modules = Files(read, lambda _, module: f"{module}.py" if f"{module}.py" in files else None)
+    assert node_ids("test_a.py", modules, PREFIXES) is None
+    assert node_ids("missing.py", modules, PREFIXES) is None

@@ -20,6 +20,8 @@ from greenline.depgraph.fixtures import FileFixtures, is_expanding, is_mark, nam
 Imported = Callable[[str, str], str | None]
 """(path, module as it is written there) → the file that it means, None if it is none of the repository's."""
 MARKER = "GreenlineInherited"
+MOST_STEPS = 10
+"""From file to file, or from class to base, until a name is found; beyond that it counts as dynamic."""
 
 
 class Dynamic(Exception):
@@ -62,12 +64,12 @@ class Files:
         found = [self.imported(path, "." * node.level + (node.module or "")) for node in nodes]
         return [file for file in found if file]
 
-    def names(self, path: str, depth: int = 0) -> frozenset[str]:
+    def names(self, path: str) -> frozenset[str]:
         """The names that a file binds, those of its star imports included."""
         if path not in self._names:
             bound = self.bindings(path)
-            stars = self.stars(path, bound) if depth < 20 else []
-            self._names[path] = frozenset(bound).union(*(self.names(file, depth + 1) for file in stars))
+            self._names[path] = frozenset(bound)  # for files that import all of each other
+            self._names[path] = frozenset(bound).union(*map(self.names, self.stars(path, bound)))
         return self._names[path]
 
     def makes_tests(self, path: str) -> bool:
@@ -147,12 +149,14 @@ class _Whole:
                 except Dynamic:  # most of what is imported is no test at all
                     pass
 
-    def _is_case(self, found: Class) -> bool:
+    def _is_case(self, found: Class, depth: int = 0) -> bool:
+        if depth > MOST_STEPS:
+            raise Dynamic
         if any("__test__" in blocks.bound_names(statement) for statement in found.node.body):
             return True
         for base in found.node.bases:
             above = self._base(found.path, base)
-            if self._is_case(above) if isinstance(above, Class) else leaf(base).endswith("TestCase"):
+            if self._is_case(above, depth + 1) if isinstance(above, Class) else leaf(base).endswith("TestCase"):
                 return True
         return False
 
@@ -179,11 +183,15 @@ class _Whole:
         path, node = found
         key = (path, node.name)
         if key not in self._placed:
-            self._placed[key] = name = f"{MARKER}{len(self._placed)}"
+            name = f"{MARKER}{len(self._placed)}"
+            self._placed[key] = ""
             self._check(path, node)
             bases = [self._placed_base(self._base(path, base), base) for base in node.bases]
             marks = [each for each in node.decorator_list if is_mark(each)]
             self.added.append(_class(name, bases, node.body, marks))
+            self._placed[key] = name
+        if not self._placed[key]:
+            raise Dynamic  # a class above itself: one of the two has its name from elsewhere
         return self._placed[key]
 
     def _placed_base(self, found: Class | Foreign | None, base: ast.expr) -> str:
@@ -241,7 +249,7 @@ class _Whole:
     def _find(self, path: str, parts: list[str], depth: int = 0) -> Class | Foreign | str | None:
         """What a dotted name is in a file; a path if it is a module."""
         items = self._bindings(path).get(parts[0], []) if parts else []
-        if parts and not items and depth <= 20:
+        if parts and not items and depth <= MOST_STEPS:
             homes = [
                 file for file in self.files.stars(path, self._bindings(path)) if parts[0] in self.files.names(file)
             ]
@@ -250,7 +258,7 @@ class _Whole:
                 return found[0]
         if not items and len(parts) == 1 and hasattr(builtins, parts[0]):
             return None
-        if len(items) != 1 or depth > 20:
+        if len(items) != 1 or depth > MOST_STEPS:
             raise Dynamic
         item = items[0]
         if isinstance(item.value, ast.ClassDef) and len(parts) == 1:
