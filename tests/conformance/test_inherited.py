@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from table import environment, git, write
-from test_leaks import GREENLINE, ask, is_selected, record, repository
+from test_leaks import GREENLINE, ask, is_selected, record, repository, verdicts_of
 
 CHECKS = """\
 import lib
@@ -167,6 +167,12 @@ def test_a_base_in_a_test_file_gains_a_test(edited: Path) -> None:
     found = chosen(edited)
     assert set(found) == {"test_base.py", "test_heir.py"}
     assert found["test_heir.py"] is None or "TestHeir" in found["test_heir.py"]
+
+
+def test_why_names_the_base_that_may_have_other_tests(edited: Path) -> None:
+    write(edited, {"shared/checks.py": CHECKS + "\n    def test_new(self):\n        assert 1\n"})
+    (verdict,) = [each for each in verdicts_of(edited, "test_two.py") if each.name == "TestPlain::test_g"]
+    assert verdict.affected is None and "inherits may have other tests" in verdict.why
 
 
 def test_an_inherited_test_of_an_edited_file_is_still_there(edited: Path) -> None:

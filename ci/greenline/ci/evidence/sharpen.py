@@ -290,6 +290,10 @@ def verdicts(
             hit = _closest(known, records)
             if not records:
                 found.append(Verdict(test, None, _why_not(known, entry)))
+            elif not hit.why and path in known.judged.others:
+                found.append(
+                    Verdict(test, None, "a class from which one of its file inherits may have other tests now")
+                )
             else:
                 found.append(Verdict(test, bool(hit.why), hit.why or "it ran nothing that changed"))
     return found
