@@ -16,10 +16,9 @@ from types import CodeType, FrameType
 from typing import Any, Union
 
 from pytest_greenline import loading
-from pytest_greenline.loading import Loading
+from pytest_greenline.loading import Loading, Note, Ran, Rewrite
 
 monitoring: Any = getattr(sys, "monitoring", None)
-Ran = Callable[[CodeType, FrameType], None]
 
 
 class Seen:
@@ -231,8 +230,8 @@ class Rewritten:
 Core = Union[Monitoring, Profile, Rewritten]
 
 
-def core(ran: Ran, note: Callable[[str, str], int | None], seen: Seen, ours: Callable[[str], bool]) -> Core:
-    """What tells of functions; ``ours`` says which files may be rewritten. For ``ran`` and ``note`` see `Loading`."""
+def core(ran: Ran, note: Note, seen: Seen, rewrite: Rewrite) -> Core:
+    """What tells of functions. What it asks for: see `Loading`."""
     if not loading.impossible():
-        return Rewritten(Loading(ran, note, seen, ours))
+        return Rewritten(Loading(ran, note, seen, rewrite))
     return Profile(ran, seen) if monitoring is None else Monitoring(ran, seen)

@@ -17,10 +17,10 @@ import os
 import sys
 from collections.abc import Callable
 from types import CodeType, FrameType, FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Union
 
 from pytest_greenline import rewriting
-from pytest_greenline.rewriting import Flag, Tells, is_rewritten, rewritten
+from pytest_greenline.rewriting import Flag, Tells, is_rewritten
 
 if TYPE_CHECKING:
     from pytest_greenline.cores import Seen
@@ -73,24 +73,23 @@ TELLS = Tells(TELL, tell_now)
 _number_of = operator.attrgetter("number")
 
 
-class Loading:
-    """Rewrites code of files that are ``ours``, and keeps in ``seen`` what it tells.
+Ran = Callable[[CodeType, FrameType], None]
+Note = Callable[[str, str], Union[int, None]]
+Rewrite = Callable[[CodeType, Tells], CodeType]
 
-    ``note(filename, name)`` counts a function for who runs, and gives its number if it has one. ``ran(code, frame)``
-    does that too, at once, which is needed where more than the blocks of who runs is to be found out.
+
+class Loading:
+    """Has code rewritten when it is made, and keeps in ``seen`` what it tells.
+
+    ``rewrite`` gives code that is not ours as it is. ``note(filename, name)`` counts a function for who runs, and gives
+    its number if it has one. ``ran(code, frame)`` does so at once, where more is to be found out than that.
     """
 
-    def __init__(
-        self,
-        ran: Callable[[CodeType, FrameType], None],
-        note: Callable[[str, str], int | None],
-        seen: Seen,
-        ours: Callable[[str], bool],
-    ) -> None:
+    def __init__(self, ran: Ran, note: Note, seen: Seen, rewrite: Rewrite) -> None:
         self._ran = ran
         self._note = note
         self._seen = seen
-        self._ours = ours
+        self._rewrite = rewrite
         self._told: list[Flag] = []  # and not counted yet
         self._cleared: list[Flag] = []  # by those that were counted at once
         self._numbered: list[Flag] = []
@@ -159,19 +158,23 @@ class Loading:
 
     def rewrite(self, made: Any) -> Any:
         """Code as it shall run; anything else as it is."""
-        if type(made) is CodeType and self._ours(made.co_filename) and not is_rewritten(made):
-            return rewritten(made, TELLS)
-        return made
+        if type(made) is not CodeType or is_rewritten(made):
+            return made
+        return self._rewrite(made, TELLS)
 
     def rewrite_functions(self) -> None:
-        """Those of ours that exist already."""
-        files = {str(getattr(each, "__file__", None)) for each in list(sys.modules.values())}
-        if any(each.endswith(".py") and self._ours(each) for each in files):
-            done: dict[int, CodeType] = {}
-            for each in gc.get_objects():
-                if type(each) is FunctionType:
-                    code = each.__code__
-                    each.__code__ = done.setdefault(id(code), self.rewrite(code))
+        """Those that exist already."""
+        theirs: set[str] = set()
+        done: dict[int, CodeType] = {}
+        for each in gc.get_objects():
+            if type(each) is FunctionType and each.__code__.co_filename not in theirs:
+                code = each.__code__
+                if id(code) not in done:
+                    done[id(code)] = self.rewrite(code)
+                if done[id(code)] is not code:
+                    each.__code__ = done[id(code)]
+                elif not is_rewritten(code):
+                    theirs.add(code.co_filename)
 
 
 class _Compile:

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from pytest_greenline.cores import Seen, core
 from pytest_greenline.inside import Inside
+from pytest_greenline.rewriting import Tells, rewritten
 
 VERSION = 1
 SESSION, BETWEEN = "hook:session", "hook:between"
@@ -91,9 +92,9 @@ class Recorder:
         self._paths: dict[str, str] = {}  # file names of code objects of ours
         self._files: set[str] = set()
         self._ids: dict[tuple[str, str], int] = {}
-        self._digits: list[str] = []
+        self._digits: dict[int, str] = {}
         self._hits: set[str] = set()  # names of modules of ours
-        self._core = core(self._ran, self._note_told, self._seen, self._may_rewrite)
+        self._core = core(self._ran, self._note_told, self._seen, self._rewritten)
         self.session = self._counted = Owner(child_of) if child_of else self.unit(SESSION)
         self._stack = [_Running(self.session)]
         self._look_at_top()
@@ -142,7 +143,6 @@ class Recorder:
     def _line(self, fields: dict[str, Any], blocks: Iterable[int] = ()) -> None:
         text = _encode(fields)
         if blocks:  # most of what is written, so the text of a number is made once
-            self._digits += map(str, range(len(self._digits), len(self._ids) + 1))
             text = f'{text[:-1]},"blocks":[{",".join([self._digits[each] for each in sorted(blocks)])}]}}'
         self._file.write(text.encode() + b"\n")
 
@@ -227,15 +227,15 @@ class Recorder:
         if stack[-1].frame is None:
             return stack[-1].owner
         here = threading.get_ident()
-        for at in range(len(stack) - 1, -1, -1):
-            owner, frame, thread = stack[at]
-            if frame is None:
-                return owner
-            if thread == here:
-                if _is_running(frame):
-                    return owner
-                del stack[at:]  # that module is done
-                self._look_at_top()
+        for running in stack[::-1]:  # finalizers may run meanwhile, and come here too
+            if running.frame is None:
+                return running.owner
+            if running.thread == here:
+                if _is_running(running.frame):
+                    return running.owner
+                if running in stack:  # that module is done
+                    del stack[stack.index(running) :]
+                    self._look_at_top()
         return self.session
 
     # -- what happens ------------------------------------------------------------------------------------
@@ -290,10 +290,16 @@ class Recorder:
         self._paths[filename] = path
         return path
 
-    def _may_rewrite(self, filename: str) -> bool:
-        """Is this a file of the repository, and not one of those that record?"""
-        path = None if filename.startswith("<") else self.inside.relative(filename)
-        return path is not None and os.path.dirname(filename) != _HERE
+    def _rewritten(self, code: CodeType, tells: Tells) -> CodeType:
+        """Code of the repository tells that it runs, but that of a recorder does not."""
+        try:
+            filename = code.co_filename
+            if filename.startswith("<") or self.inside.relative(filename) is None or self.failure:
+                return code
+            return code if os.path.dirname(filename) == _HERE else rewritten(code, tells)
+        except Exception as error:
+            self.fail(error)
+            return code
 
     def _note_block(self, owner: Owner, path: str, name: str) -> int:
         key = (path, name)
@@ -301,6 +307,7 @@ class Recorder:
         if number is None:
             with self._lock:
                 number = self._ids.setdefault(key, len(self._ids) + 1)
+                self._digits[number] = str(number)
                 self._line({"kind": "block", "id": number, "path": path, "name": name})
                 self.note_file(path)
         if number not in owner.blocks:
