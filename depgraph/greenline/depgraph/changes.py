@@ -80,7 +80,8 @@ _PURE_CALLS = frozenset(
     TypeVar TypeVarTuple ParamSpec NewType namedtuple NamedTuple partial object Path PurePath PurePosixPath Decimal
     Fraction timedelta datetime date getLogger cast MappingProxyType Lock RLock ContextVar field auto attrgetter
     itemgetter defaultdict OrderedDict Counter deque join split splitlines format encode decode strip replace lower
-    upper dedent fromkeys items keys values union Struct local Event Semaphore""".split()  # noqa: SIM905
+    startswith endswith intern getenv absolute abspath dirname basename upper dedent fromkeys
+    items keys values union Struct local Event Semaphore""".split()  # noqa: SIM905
 )
 """Calls that only make a value."""
 

@@ -10,7 +10,7 @@ import bisect
 import re
 from collections import Counter
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from greenline.depgraph import blocks
 from greenline.depgraph.blocks import Function
@@ -39,14 +39,21 @@ MANY = 50
 MOST_FILES = 20_000
 """unless there are more files than this."""
 _WORD = re.compile(rb"\w+")
+_TEXT_WORD = re.compile(r"\w+")
 _DEFINED = re.compile(rb"(?:def|class)\s+(\w+)")
 
 
 class Text(NamedTuple):
-    """A Python file as regions, and as words: on which lines each stands, other than as the name that it defines."""
+    """A Python file as regions, and as words: on which lines each stands, other than as the name that it defines.
+
+    ``elsewhere``: where it may mean what another file binds though nothing imports it from there. ``imports``: all
+    statements of the form `from MODULE import NAME`.
+    """
 
     regions: list[Region]
     lines: dict[bytes, list[int]]
+    elsewhere: dict[bytes, list[int]]
+    imports: list[ast.ImportFrom]
 
 
 class Names:
@@ -94,17 +101,24 @@ class Names:
         """The regions of a Python file, in order; one statement for all of a file that cannot be read."""
         return self._read(path).regions
 
-    def hits(self, path: str, token: str) -> Iterator[Region]:
-        """The regions of a Python file that contain the word; the definition of that name itself is no hit."""
-        regions, lines = self._read(path)
+    def hits(self, path: str, token: str, elsewhere: bool = False) -> Iterator[Region]:
+        """The regions of a Python file that contain the word; the definition of that name itself is no hit.
+
+        ``elsewhere``: not as a bare name, which means what the file itself binds, or a builtin.
+        """
+        text = self._read(path)
+        regions = text.regions
         word = token.encode()
         if _WORD.fullmatch(word):
-            numbers = lines.get(word, [])
+            numbers = (text.elsewhere if elsewhere else text.lines).get(word, [])
         else:  # the name of a file, or one that is not spelled in ASCII
             pattern = re.compile(rb"(?<!\w)%b(?!\w)" % re.escape(word))
             source = self._opened.read_head(path) or b""
             numbers = [number for number, line in enumerate(source.splitlines(), 1) if pattern.search(line)]
         return _at(regions, numbers)
+
+    def imports(self, path: str) -> list[ast.ImportFrom]:
+        return self._read(path).imports
 
     def listers(self) -> frozenset[str]:
         """The Python files that contain a word by which something can be listed: one search for all of them."""
@@ -148,8 +162,11 @@ class Names:
                 for word, count in words.items():
                     if count > 0:
                         lines.setdefault(word, []).append(last)
-            whole = [Region(1, last, STATEMENT, "")]
-            self._texts[path] = Text(whole if tree is None else sorted(_regions(tree.body, "")), lines)
+            if tree is None:
+                self._texts[path] = Text([Region(1, last, STATEMENT, "")], lines, lines, [])
+            else:
+                imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+                self._texts[path] = Text(sorted(_regions(tree.body, "")), lines, _elsewhere(tree), imports)
         return self._texts[path]
 
 
@@ -165,6 +182,30 @@ def _at(regions: list[Region], numbers: list[int]) -> Iterator[Region]:
     return iter(found)
 
 
+def _elsewhere(tree: ast.Module) -> dict[bytes, list[int]]:
+    """Words in attributes, modules, arguments (for pytest: fixtures) and strings, and on which lines."""
+    found: dict[bytes, set[int]] = {}
+    for node in ast.walk(tree):
+        words: list[str] = []
+        if isinstance(node, ast.Attribute):
+            words = [node.attr]
+        elif isinstance(node, ast.arg | ast.keyword):
+            words = [node.arg or ""]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            words = _TEXT_WORD.findall(node.value)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, bytes):
+            words = _TEXT_WORD.findall(node.value.decode("latin-1"))
+        elif isinstance(node, ast.Import):
+            words = [part for alias in node.names for part in alias.name.split(".")]
+        elif isinstance(node, ast.ImportFrom):
+            words = (node.module or "").split(".")
+        elif isinstance(node, ast.MatchClass):
+            words = node.kwd_attrs
+        for word in words:
+            found.setdefault(word.encode("utf-8", "surrogatepass"), set()).add(getattr(node, "end_lineno", 0))
+    return {word: sorted(lines) for word, lines in found.items()}
+
+
 _BUILTIN_LISTING = ("globals", "vars", "dir", "locals")
 LISTING = frozenset((*_BUILTIN_LISTING, "getmembers", "__dict__", "__subclasses__"))
 _LISTING_IN_TEXT = re.compile(r"\b(globals|vars|dir|locals)\(|\b(getmembers|__dict__|__subclasses__)\b")
@@ -173,12 +214,13 @@ _LISTING_IN_TEXT = re.compile(r"\b(globals|vars|dir|locals)\(|\b(getmembers|__di
 def _listing(node: ast.AST, arguments: frozenset[str], instance: str) -> Iterator[int]:
     """The lines that list what a module or a class holds: by a builtin, an attribute, or a text that names one.
 
-    An argument called `dir` is no builtin, and what an ``instance`` holds (``self.__dict__``) is in no module.
+    An argument or variable called `dir` is no builtin; what an ``instance`` holds (``self.__dict__``) is in no module.
     """
     line = getattr(node, "lineno", 0)
     if isinstance(node, Function | ast.Lambda):
         arguments |= {each.arg for each in ast.walk(node.args) if isinstance(each, ast.arg)}
-    elif isinstance(node, ast.Name) and node.id in LISTING - arguments:
+        arguments |= _variables(node)
+    elif isinstance(node, ast.Name) and node.id in LISTING - arguments and isinstance(node.ctx, ast.Load):
         yield line
     elif isinstance(node, ast.Attribute) and node.attr in LISTING:
         of = blocks.leaf(node.value)
@@ -190,6 +232,22 @@ def _listing(node: ast.AST, arguments: frozenset[str], instance: str) -> Iterato
         yield from range(line, (node.end_lineno or line) + 1)
     for child in ast.iter_child_nodes(node):
         yield from _listing(child, arguments, instance)
+
+
+def _variables(node: ast.AST) -> set[str]:
+    """The names that a function itself assigns: its own wherever it reads them. None if it says `global`."""
+    found = set[str]()
+    waiting = list(getattr(node, "body", ())) if isinstance(node, Function) else []
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, ast.Global | ast.Nonlocal):
+            return set()
+        if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
+            found.add(part.id)
+        scopes = (ast.Lambda, ast.ClassDef, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+        if not isinstance(part, (*get_args(Function), *scopes)):  # each a scope of its own
+            waiting += ast.iter_child_nodes(part)
+    return found
 
 
 def _regions(body: list[ast.stmt], inside: str) -> Iterator[Region]:

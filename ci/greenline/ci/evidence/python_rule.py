@@ -11,11 +11,12 @@ from pyroaring import BitMap
 from greenline.ci.evidence import forms
 from greenline.ci.evidence import names as spelled
 from greenline.ci.evidence.decorators import File, run_as_python
+from greenline.ci.evidence.families import MADE_OTHERWISE, Place, family_of
 from greenline.ci.evidence.names import Names
 from greenline.ci.evidence.reading import Evidence
 from greenline.ci.evidence.watched import is_watched
 from greenline.depgraph import changes as kinds
-from greenline.depgraph.blocks import Function, items, leaf, parse
+from greenline.depgraph.blocks import Function, definitions, items, leaf, parse
 from greenline.depgraph.changes import Change, is_plain_base
 from greenline.depgraph.index import Opened
 from greenline.depgraph.layout import is_code
@@ -28,6 +29,8 @@ SIGNATURE_READERS = ("signature", "getfullargspec", "__defaults__", "__kwdefault
 DOC_READERS = ("__doc__", "getdoc")
 MODULE_HOOKS = ("__getattr__", "__dir__")
 """What Python itself asks a module for, of all that it does not have (PEP 562)."""
+INTO_NAMESPACE = (b"exec(", b"eval(", b"sys.modules", b"__getattr__", b"builtins")
+"""Text of files whose names may come from elsewhere without an import statement, beside those that list names."""
 SUBCLASS_READERS = ("__subclasses__", "__init_subclass__")
 LISTED = (kinds.REMOVED, kinds.CONSTANT, kinds.SIGNATURE, kinds.IMPORT_ADDED, kinds.IMPORT_REMOVED)
 KEEPS = (spelled.BINDING, spelled.IMPORT)
@@ -48,6 +51,7 @@ class Rule:
         self.old = {each.path: opened.contents.get(each.path, each.base) for each in opened.changes}
         self._blocks: dict[str, dict[str, BitMap]] = {}
         self._listers: dict[str, BitMap] = {}
+        self._before: dict[str, dict[str, ast.ClassDef]] = {}
 
     # -- records -------------------------------------------------------------------------------------------
 
@@ -100,7 +104,8 @@ class Rule:
             yield importers, "imports the module of"
         elif kind == kinds.BODY:
             yield executed, "ran"
-            yield self._early(path, last), "imported, before recording began, what calls"
+            called = change.owner.rpartition(".")[2] if last.startswith("__") else last  # C() calls C.__init__
+            yield self._early(path, called), "imported, before recording began, what calls"
         elif kind == kinds.DEFAULT:
             yield executed, "ran"
             yield self.spelling(SIGNATURE_READERS, importers, follow=False), "reads signatures, such as that of"
@@ -110,7 +115,7 @@ class Rule:
             return  # as if there were no decorator
         elif kind in (kinds.SIGNATURE, kinds.COMPILED):
             yield executed, "ran"
-            yield self.spelling([last], importers), "names"
+            yield self.naming([(last, "" if change.owner else path)], importers), "names"
             if change.owner:
                 yield self.family(path, change.owner, importers), "ran the family of the class of"
         elif kind == kinds.MEMBER and is_watched(self.names, path, change.owner):
@@ -122,16 +127,16 @@ class Rule:
             yield self.family(path, change.owner, importers), "ran the family of the class of"
         elif kind == kinds.REMOVED:
             yield executed, "ran"
-            yield self.spelling([last], importers, gone=path), "names"
+            yield self.naming([(last, path)], importers, gone=path), "names"
         elif name == "__all__":
             yield self._star_importers(path), "imports all of"
             yield self.spelling([name], importers, follow=False), "reads"
         elif kind == kinds.CONSTANT:
-            yield self.spelling([last], importers), "reads"
+            yield self.naming([(last, path)], importers), "reads"
         elif kind == kinds.ADDED:
             yield from self._added(path, change, new, importers)
         elif kind == kinds.IMPORT_REMOVED:
-            yield self.spelling([last], importers, gone=path), "names"
+            yield self.naming([(last, path)], importers, gone=path), "names"
             yield importers - self._have_otherwise(path, change, importers), "imports, only through its file,"
         elif kind == kinds.IMPORT_ADDED:
             yield self._spell_here(path, last), "names"
@@ -144,38 +149,76 @@ class Rule:
     # -- names ---------------------------------------------------------------------------------------------
 
     def spelling(self, tokens: Iterable[str], importers: BitMap, gone: str = "", follow: bool = True) -> BitMap:
+        """Who ran a block that contains one of these names, whatever it means there. As ``naming`` with no file."""
+        return self.naming(((token, "") for token in tokens), importers, gone, follow)
+
+    def naming(
+        self, tokens: Iterable[tuple[str, str]], importers: BitMap, gone: str = "", follow: bool = True
+    ) -> BitMap:
         """Who ran a block that contains one of these names, or one that statements run at import make of it.
 
-        ``gone``: the file that has the name no more: what asks for it at import fails. ``follow``: whether all that is
-        made of it counts, or only what a module keeps of it under another name.
+        ``tokens``: each with the file whose module binds it, so that a bare name of a file that does not import it from
+        there is another one; "" for a member of a class, say. ``gone``: the file that has the name no more: what asks
+        for it at import fails. ``follow``: whether all that is made of it counts, or only what a module keeps of it
+        under another name.
         """
-        waiting, seen = [token for token in tokens if token], set()
+        waiting, seen = [token for token in tokens if token[0]], set()
         blocks: set[tuple[str, str]] = set()
         while waiting:
-            token = waiting.pop()
-            if token in seen:
+            token, of = waiting.pop()
+            if (token, of) in seen or (token, "") in seen:
                 continue
-            seen.add(token)
+            seen.add((token, of))
             files = self.names.files(token)
-            if len(seen) > MOST_TOKENS or len(files) > MOST_FILES:
+            if len({name for name, _ in seen}) > MOST_TOKENS or len(files) > MOST_FILES:
                 return importers
             self.fetch(path for path in files if is_code(path))
+            anywhere = not of or any(each in self.names.files("builtins") for each in files)
             for path in files:
                 if not is_code(path):
                     continue
                 if not self.importers(path):
                     continue
-                hits = list(self.names.hits(path, token))
+                hits = list(self.names.hits(path, token, not anywhere and not self._may_have(path, token, of)))
                 removed = bool(gone) and len(seen) == 1 and not self._has_its_own(path, hits, gone)
                 for region in hits:
                     made = _made_by(region, removed)
                     blocks.update((path, block) for block in made.blocks)
                     if follow or region.kind in KEEPS:
-                        waiting += made.names
+                        inside = region.kind in (spelled.HEAD, spelled.CLASS)  # a class may have it
+                        waiting += [(name, "" if inside else path) for name in made.names]
             blocks.update(("", path) for path in files if not is_code(path))
         found = [self.executed(path, name) for path, name in blocks if path]
         found += self.evidence.facts(forms.OPENED, [text for path, text in blocks if not path]).values()
         return BitMap().union(*found) & importers
+
+    def _may_have(self, path: str, token: str, of: str) -> bool:
+        """Whether a bare name in one file may mean what another one binds."""
+        source = self.opened.read_head(path) or b""
+        if path == of or path in self.names.listers() or any(each in source for each in INTO_NAMESPACE):
+            return True
+        return any(self._may_bring(path, node, token, of) for node in self.names.imports(path))
+
+    def _may_bring(self, path: str, node: ast.ImportFrom, token: str, of: str) -> bool:
+        """Whether an import statement brings a name that another file binds, or that it passes on."""
+        imported = [alias.name for alias in node.names]
+        if token not in imported and "*" not in imported:
+            return False
+        graph = self.opened.graph
+        value = (node.module, node.level, token, None)
+        resolver, folder = graph.linker().resolver, path.rpartition("/")[0]
+        names = list(_imported(value, graph.layout.package_of(path)))
+        found = {graph.path(each) for name in names for each in resolver.targets(name, folder)}
+        if not found:  # of a distribution, or not known: the last names of modules are compared
+            module = of.removesuffix(".py").removesuffix("/__init__").rpartition("/")[2]
+            return bool(node.level) or (node.module or "").rpartition(".")[2] == module
+        return of in found or any(self._may_pass_on(each, token) for each in found)
+
+    def _may_pass_on(self, path: str, token: str) -> bool:
+        if not is_code(path) or path in self.names.listers():
+            return True
+        given = {alias.asname or alias.name for node in self.names.imports(path) for alias in node.names}
+        return bool(given & {token, "*"}) or b"__getattr__" in (self.opened.read_head(path) or b"")
 
     def _has_its_own(self, path: str, hits: Iterable[spelled.Region], other: str) -> bool:
         """Whether a file imports a name, and not from that other file: it imports nothing from there."""
@@ -204,34 +247,34 @@ class Rule:
     # -- classes -------------------------------------------------------------------------------------------
 
     def family(self, path: str, owner: str, importers: BitMap) -> BitMap:
-        """Who ran a block of a class, of an ancestor or of a descendant, or names one of them."""
+        """Who ran a block of a class or of a descendant or names one; of an ancestor, if they have an instance."""
         start = owner.rpartition(".")[2]
         if not start:
             return BitMap()
-        found = BitMap()
-        classes, waiting = set(), [(start, True, True)]
-        while waiting:
-            name, up, down = waiting.pop()
-            if name in classes:
-                continue
-            classes.add(name)
-            files = self.names.files(name)
-            if len(classes) > MOST_TOKENS or len(files) > MOST_FILES:
-                return importers
-            self.fetch(each for each in files if is_code(each))
-            defined = False
-            for each in filter(is_code, files):
-                for qualified, node in self.names.classes(each):
-                    bases = [leaf(base) for base in node.bases]
-                    if node.name == name:
-                        defined = True
-                        found |= self.executed(each, f"{qualified}.")
-                        waiting += [(base, True, False) for base in bases if up and not is_plain_base(base)]
-                    if down and name in bases:
-                        waiting.append((node.name, False, True))
-            if not defined and name != start:
-                return importers  # a foreign base may do anything with the class
-        return (found | self.spelling(sorted(classes), importers)) & importers
+        family = family_of(self.names, self._classes_before, start)
+        if family is None:
+            return importers  # what is foreign may do anything with the class
+        self.fetch(place.path for place in (*family.own, *family.above))
+        ran, above = (
+            BitMap().union(*(self.executed(place.path, f"{place.name}.") for place in places))
+            for places in (family.own, family.above)
+        )
+        found = ran | self.naming([*map(_bound, family.own)] or [(start, "")], importers)
+        above |= self.naming(map(_bound, family.above), importers)
+        if family.makers is not None:
+            made = BitMap().union(*(self.executed(*block) for block in family.makers))
+            made = made.union(*(self._early(path, place.node.name) for place in family.own))
+            above &= made | self.spelling(MADE_OTHERWISE, importers, follow=False)
+        return (found | above) & importers
+
+    def _classes_before(self, path: str) -> dict[str, ast.ClassDef] | None:
+        if path not in self.old:
+            return None
+        if path not in self._before:
+            tree = parse(self.old[path] or b"")
+            found = definitions(tree.body) if tree else ()
+            self._before[path] = {name: node for name, node in found if isinstance(node, ast.ClassDef)}
+        return self._before[path]
 
     def _docstring(self, path: str, change: Change, importers: BitMap) -> Iterator[tuple[BitMap, str]]:
         """Who may read one: those who have the object, by its name, from a decorator or as a class of an instance."""
@@ -242,7 +285,8 @@ class Rule:
         last = change.name.rpartition(".")[2]
         decorators = [each for each in getattr(change.node, "decorator_list", ()) if not kinds.is_plain_decorator(each)]
         registers = {part.id for each in decorators for part in ast.walk(each) if isinstance(part, ast.Name)}
-        yield self.spelling([last, *sorted(registers)], importers), "names, or what registers,"
+        tokens = [(last, "" if change.owner else path), *((each, "") for each in sorted(registers))]
+        yield self.naming(tokens, importers), "names, or what registers,"
         if decorators:
             yield readers, "reads docstrings, such as that of"
         owner = change.name if isinstance(change.node, ast.ClassDef) else change.owner
@@ -269,7 +313,7 @@ class Rule:
             yield self.spelling([last], importers), "names"
             yield self.family(path, change.owner, importers), "ran the family of the class of"
         else:
-            yield self.spelling([last], importers), "names"
+            yield self.naming([(last, path)], importers), "names"
         if isinstance(change.node, ast.ClassDef) and change.node.bases:
             yield (
                 self.spelling(SUBCLASS_READERS, importers, follow=False),
@@ -357,6 +401,11 @@ class Rule:
 
     def _imports_at_import(self, path: str) -> bool:
         return any(region.kind == spelled.IMPORT for region in self.names.regions(path))
+
+
+def _bound(place: Place) -> tuple[str, str]:
+    """The name of a class, and the file that binds it; "" where another class does."""
+    return place.node.name, place.path if place.name == place.node.name else ""
 
 
 class _Made(NamedTuple):
