@@ -56,8 +56,12 @@ class Family(NamedTuple):
     makers: set[Block] | None
 
 
-def family_of(names: Names, was: Was, start: str) -> Family | None:
-    """None where something foreign is above a class, or where there are too many to follow."""
+def family_of(names: Names, was: Was, path: str, owner: str) -> Family | None:
+    """The family of a class of a file, and of all that have its last name.
+
+    None where something foreign is above a class, or where there are too many to follow.
+    """
+    start = owner.rpartition(".")[2]
     own: list[Place] = []
     above: list[Place] = []
     seen: set[str] = set()
@@ -71,18 +75,21 @@ def family_of(names: Names, was: Was, start: str) -> Family | None:
         if len(seen) > MOST_CLASSES or len(files) > MOST_FILES:
             return None
         defined = False
-        for path in filter(is_code, files):
-            for qualified, node in names.classes(path):
+        for each in filter(is_code, files):
+            for qualified, node in names.classes(each):
                 bases = [leaf(base) for base in node.bases]
                 if node.name == name:
                     defined = True
-                    (own if down else above).append(Place(path, qualified, node))
+                    (own if down else above).append(Place(each, qualified, node))
                     waiting += [(base, True, False) for base in bases if up and not is_plain_base(base)]
                 if down and name in bases:
                     waiting.append((node.name, False, True))
         if not defined and name != start:
             return None
-    return Family(own, above, _makers(names, was, own, above))
+    found = any(
+        (place.path, place.name) == (path, owner) for place in own
+    )  # not where it is made in a function, or by if
+    return Family(own, above, _makers(names, was, own, above) if found else None)
 
 
 def _makers(names: Names, was: Was, own: list[Place], above: list[Place]) -> set[Block] | None:

@@ -38,6 +38,7 @@ MANY = 50
 """Words that git looks for one by one; when more are asked for, all words of all files are listed once,"""
 MOST_FILES = 20_000
 """unless there are more files than this."""
+_INTO_NAMESPACE = (b"exec(", b"eval(", b"sys.modules", b"__getattr__")
 _WORD = re.compile(rb"\w+")
 _TEXT_WORD = re.compile(r"\w+")
 _DEFINED = re.compile(rb"(?:def|class)\s+(\w+)")
@@ -65,6 +66,7 @@ class Names:
         self._everywhere: dict[bytes, list[str]] | None = None
         self._listers: frozenset[str] | None = None
         self._texts: dict[str, Text] = {}
+        self._takes: dict[str, bool] = {}
         self._classes: dict[str, list[tuple[str, ast.ClassDef]]] = {}
 
     def files(self, token: str) -> list[str]:
@@ -136,6 +138,14 @@ class Names:
         instance = "" if b"ModuleType" in source else "self"
         return _at(self.regions(path), sorted(set(_listing(tree, frozenset(), instance))))
 
+    def takes_names(self, path: str) -> bool:
+        """Whether names of a Python file may come from elsewhere without an import statement that says so."""
+        if path not in self._takes:
+            source = self._opened.read_head(path) or b""
+            lists = path in self.listers() and any(self.listing(path))
+            self._takes[path] = lists or any(each in source for each in _INTO_NAMESPACE)
+        return self._takes[path]
+
     def classes(self, path: str) -> list[tuple[str, ast.ClassDef]]:
         """The classes of a Python file, outside functions, by qualified name."""
         if path not in self._classes:
@@ -183,9 +193,16 @@ def _at(regions: list[Region], numbers: list[int]) -> Iterator[Region]:
 
 
 def _elsewhere(tree: ast.Module) -> dict[bytes, list[int]]:
-    """Words in attributes, modules, arguments (for pytest: fixtures) and strings, and on which lines."""
+    """Words in attributes, modules, arguments (for pytest: fixtures) and strings, and on which lines.
+
+    A string that is a statement, such as a docstring, leads to nothing.
+    """
     found: dict[bytes, set[int]] = {}
-    for node in ast.walk(tree):
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
+            waiting += ast.iter_child_nodes(node)
         words: list[str] = []
         if isinstance(node, ast.Attribute):
             words = [node.attr]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -11,8 +12,9 @@ from pyroaring import BitMap
 from greenline.ci.evidence import forms
 from greenline.ci.evidence import names as spelled
 from greenline.ci.evidence.decorators import File, run_as_python
-from greenline.ci.evidence.families import MADE_OTHERWISE, Place, family_of
+from greenline.ci.evidence.families import MADE_OTHERWISE, Family, Place, family_of
 from greenline.ci.evidence.names import Names
+from greenline.ci.evidence.quiet import is_quiet
 from greenline.ci.evidence.reading import Evidence
 from greenline.ci.evidence.watched import is_watched
 from greenline.depgraph import changes as kinds
@@ -29,8 +31,9 @@ SIGNATURE_READERS = ("signature", "getfullargspec", "__defaults__", "__kwdefault
 DOC_READERS = ("__doc__", "getdoc")
 MODULE_HOOKS = ("__getattr__", "__dir__")
 """What Python itself asks a module for, of all that it does not have (PEP 562)."""
-INTO_NAMESPACE = (b"exec(", b"eval(", b"sys.modules", b"__getattr__", b"builtins")
-"""Text of files whose names may come from elsewhere without an import statement, beside those that list names."""
+INTO_BUILTINS = (
+    rb"builtins\s*\.\s*%s\s*=(?!=)|\(\s*(?:__)?builtins\b|__builtins__|builtins\s*\.\s*__dict__|import\s+builtins\s+as"
+)
 SUBCLASS_READERS = ("__subclasses__", "__init_subclass__")
 LISTED = (kinds.REMOVED, kinds.CONSTANT, kinds.SIGNATURE, kinds.IMPORT_ADDED, kinds.IMPORT_REMOVED)
 KEEPS = (spelled.BINDING, spelled.IMPORT)
@@ -51,6 +54,7 @@ class Rule:
         self.old = {each.path: opened.contents.get(each.path, each.base) for each in opened.changes}
         self._blocks: dict[str, dict[str, BitMap]] = {}
         self._listers: dict[str, BitMap] = {}
+        self._families: dict[tuple[str, str], Family | None] = {}
         self._before: dict[str, dict[str, ast.ClassDef]] = {}
 
     # -- records -------------------------------------------------------------------------------------------
@@ -89,11 +93,21 @@ class Rule:
         importers = self.importers(path)
         if not importers:
             return
-        for change in kinds.kinds(old, new):
+        for change in map(lambda each: self._decorated(path, each, old, new), kinds.kinds(old, new)):
             line = getattr(change.node, "lineno", 0)
             where = f"`{_dotted(path, change.name)}`" + (f", line {line}" if line else "")
             for records, why in self._judge(path, change, new, importers):
                 yield Hit(records & importers, f"{why} {where} ({change.kind} changed)" if why else where)
+
+    def _decorated(self, path: str, change: Change, old: ast.Module, new: ast.Module) -> Change:
+        """An unknown decorator came, went or changed: an effect, unless it touches nothing but the function."""
+        if change.kind != kinds.DECORATOR:
+            return change
+        sides = ((change.before, old), (change.node, new))
+        decorators = [(each, File(path, tree)) for node, tree in sides for each in getattr(node, "decorator_list", ())]
+        if not all(is_quiet(each, file, self._imported_files) for each, file in decorators):
+            return change._replace(kind=kinds.EFFECT)
+        return change._replace(kind=kinds.MEMBER if change.owner else kinds.SIGNATURE)
 
     def _judge(self, path: str, change: Change, new: ast.Module, importers: BitMap) -> Iterator[tuple[BitMap, str]]:
         kind, name = change.kind, change.name
@@ -115,16 +129,15 @@ class Rule:
             return  # as if there were no decorator
         elif kind in (kinds.SIGNATURE, kinds.COMPILED):
             yield executed, "ran"
-            yield self.naming([(last, "" if change.owner else path)], importers), "names"
             if change.owner:
-                yield self.family(path, change.owner, importers), "ran the family of the class of"
+                yield from self._member(path, change, importers)
+            else:
+                yield self.naming([(last, path)], importers), "names"
         elif kind == kinds.MEMBER and is_watched(self.names, path, change.owner):
             yield importers, "imports the module, where what makes the class looks at its members, of"
         elif kind == kinds.MEMBER:
             yield executed, "ran"
-            tokens = [last] if change.name[-1:] != "." else []
-            yield self.spelling(tokens, importers), "names"
-            yield self.family(path, change.owner, importers), "ran the family of the class of"
+            yield from self._member(path, change, importers)
         elif kind == kinds.REMOVED:
             yield executed, "ran"
             yield self.naming([(last, path)], importers, gone=path), "names"
@@ -173,7 +186,7 @@ class Rule:
             if len({name for name, _ in seen}) > MOST_TOKENS or len(files) > MOST_FILES:
                 return importers
             self.fetch(path for path in files if is_code(path))
-            anywhere = not of or any(each in self.names.files("builtins") for each in files)
+            anywhere = not of or self._is_made_builtin(token, files)
             for path in files:
                 if not is_code(path):
                     continue
@@ -192,10 +205,15 @@ class Rule:
         found += self.evidence.facts(forms.OPENED, [text for path, text in blocks if not path]).values()
         return BitMap().union(*found) & importers
 
+    def _is_made_builtin(self, token: str, files: Iterable[str]) -> bool:
+        """Whether a file may make the name one that every module has."""
+        pattern = re.compile(INTO_BUILTINS % re.escape(token).encode())
+        near = set(files).intersection((*self.names.files("builtins"), *self.names.files("__builtins__")))
+        return any(pattern.search(self.opened.read_head(each) or b"") for each in near if is_code(each))
+
     def _may_have(self, path: str, token: str, of: str) -> bool:
         """Whether a bare name in one file may mean what another one binds."""
-        source = self.opened.read_head(path) or b""
-        if path == of or path in self.names.listers() or any(each in source for each in INTO_NAMESPACE):
+        if path == of or self.names.takes_names(path):
             return True
         return any(self._may_bring(path, node, token, of) for node in self.names.imports(path))
 
@@ -215,10 +233,9 @@ class Rule:
         return of in found or any(self._may_pass_on(each, token) for each in found)
 
     def _may_pass_on(self, path: str, token: str) -> bool:
-        if not is_code(path) or path in self.names.listers():
-            return True
+        """Whether importing a name from a file may give what yet another one binds."""
         given = {alias.asname or alias.name for node in self.names.imports(path) for alias in node.names}
-        return bool(given & {token, "*"}) or b"__getattr__" in (self.opened.read_head(path) or b"")
+        return not is_code(path) or bool(given & {token, "*"}) or self.names.takes_names(path)
 
     def _has_its_own(self, path: str, hits: Iterable[spelled.Region], other: str) -> bool:
         """Whether a file imports a name, and not from that other file: it imports nothing from there."""
@@ -246,26 +263,39 @@ class Rule:
 
     # -- classes -------------------------------------------------------------------------------------------
 
+    def _member(self, path: str, change: Change, importers: BitMap) -> Iterator[tuple[BitMap, str]]:
+        """Who may notice what a class has, as long as it does not look at it itself."""
+        around = self._family_of(path, change.owner)
+        if (around is None or around.makers is None) and not change.name.endswith("."):
+            # Who has an instance is not known: by the name of the member too.
+            yield self.spelling([change.name.rpartition(".")[2]], importers), "names"
+        yield self.family(path, change.owner, importers), "ran the family of the class of"
+
     def family(self, path: str, owner: str, importers: BitMap) -> BitMap:
-        """Who ran a block of a class or of a descendant or names one; of an ancestor, if they have an instance."""
+        """Who ran a block of a class or of a descendant, or names one; of an ancestor, if they have an instance."""
         start = owner.rpartition(".")[2]
         if not start:
             return BitMap()
-        family = family_of(self.names, self._classes_before, start)
-        if family is None:
+        around = self._family_of(path, owner)
+        if around is None:
             return importers  # what is foreign may do anything with the class
-        self.fetch(place.path for place in (*family.own, *family.above))
+        self.fetch(place.path for place in (*around.own, *around.above))
         ran, above = (
             BitMap().union(*(self.executed(place.path, f"{place.name}.") for place in places))
-            for places in (family.own, family.above)
+            for places in (around.own, around.above)
         )
-        found = ran | self.naming([*map(_bound, family.own)] or [(start, "")], importers)
-        above |= self.naming(map(_bound, family.above), importers)
-        if family.makers is not None:
-            made = BitMap().union(*(self.executed(*block) for block in family.makers))
-            made = made.union(*(self._early(path, place.node.name) for place in family.own))
+        found = ran | self.naming([*map(_bound, around.own)] or [(start, "")], importers)
+        above |= self.naming(map(_bound, around.above), importers)
+        if around.makers is not None:
+            made = BitMap().union(*(self.executed(*block) for block in around.makers))
+            made = made.union(*(self._early(path, place.node.name) for place in around.own))
             above &= made | self.spelling(MADE_OTHERWISE, importers, follow=False)
         return (found | above) & importers
+
+    def _family_of(self, path: str, owner: str) -> Family | None:
+        if (path, owner) not in self._families:
+            self._families[path, owner] = family_of(self.names, self._classes_before, path, owner)
+        return self._families[path, owner]
 
     def _classes_before(self, path: str) -> dict[str, ast.ClassDef] | None:
         if path not in self.old:
@@ -310,8 +340,7 @@ class Rule:
         elif change.owner and is_watched(self.names, path, change.owner):
             yield importers, "imports the module, where what makes the class looks at its members, of"
         elif change.owner:
-            yield self.spelling([last], importers), "names"
-            yield self.family(path, change.owner, importers), "ran the family of the class of"
+            yield from self._member(path, change, importers)
         else:
             yield self.naming([(last, path)], importers), "names"
         if isinstance(change.node, ast.ClassDef) and change.node.bases:
