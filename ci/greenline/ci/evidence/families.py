@@ -155,3 +155,23 @@ def _is_made_alike(node: ast.ClassDef, old: ast.ClassDef) -> bool:
 
 def _decorators(node: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
     return {leaf(each) for each in node.decorator_list}
+
+
+def is_plain_class(names: Names, path: str, name: str) -> bool:
+    """Whether a class, and all above it, are of the repository and have nothing that looks at their members."""
+    waiting, seen = [(path, name)], set()
+    while waiting:
+        place = waiting.pop()
+        if place in seen:
+            continue
+        seen.add(place)
+        node = dict(names.classes(place[0])).get(place[1])
+        if node is None or node.decorator_list or node.keywords or len(seen) > MOST_CLASSES:
+            return False
+        for base in map(leaf, node.bases):
+            files = filter(is_code, names.files(base)) if base else ()
+            found = [(each, whole) for each in files for whole, n in names.classes(each) if n.name == base]
+            if not found and base != "object":
+                return False
+            waiting += found
+    return True

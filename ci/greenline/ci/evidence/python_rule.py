@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -12,7 +11,8 @@ from pyroaring import BitMap
 from greenline.ci.evidence import forms
 from greenline.ci.evidence import names as spelled
 from greenline.ci.evidence.decorators import File, run_as_python
-from greenline.ci.evidence.families import MADE_OTHERWISE, Family, Place, family_of
+from greenline.ci.evidence.families import MADE_OTHERWISE, Family, Place, family_of, is_plain_class
+from greenline.ci.evidence.meaning import Meaning, imported_names
 from greenline.ci.evidence.names import Names
 from greenline.ci.evidence.quiet import is_quiet
 from greenline.ci.evidence.reading import Evidence
@@ -31,9 +31,6 @@ SIGNATURE_READERS = ("signature", "getfullargspec", "__defaults__", "__kwdefault
 DOC_READERS = ("__doc__", "getdoc")
 MODULE_HOOKS = ("__getattr__", "__dir__")
 """What Python itself asks a module for, of all that it does not have (PEP 562)."""
-INTO_BUILTINS = (
-    rb"builtins\s*\.\s*%s\s*=(?!=)|\(\s*(?:__)?builtins\b|__builtins__|builtins\s*\.\s*__dict__|import\s+builtins\s+as"
-)
 SUBCLASS_READERS = ("__subclasses__", "__init_subclass__")
 LISTED = (kinds.REMOVED, kinds.CONSTANT, kinds.SIGNATURE, kinds.IMPORT_ADDED, kinds.IMPORT_REMOVED)
 KEEPS = (spelled.BINDING, spelled.IMPORT)
@@ -51,6 +48,7 @@ class Rule:
 
     def __init__(self, opened: Opened, evidence: Evidence, names: Names) -> None:
         self.opened, self.evidence, self.names = opened, evidence, names
+        self.meaning = Meaning(opened, names)
         self.old = {each.path: opened.contents.get(each.path, each.base) for each in opened.changes}
         self._blocks: dict[str, dict[str, BitMap]] = {}
         self._listers: dict[str, BitMap] = {}
@@ -186,13 +184,13 @@ class Rule:
             if len({name for name, _ in seen}) > MOST_TOKENS or len(files) > MOST_FILES:
                 return importers
             self.fetch(path for path in files if is_code(path))
-            anywhere = not of or self._is_made_builtin(token, files)
+            anywhere = not of or self.meaning.is_made_builtin(token, files)
             for path in files:
                 if not is_code(path):
                     continue
                 if not self.importers(path):
                     continue
-                hits = list(self.names.hits(path, token, not anywhere and not self._may_have(path, token, of)))
+                hits = list(self.names.hits(path, token, not anywhere and not self.meaning.may_have(path, token, of)))
                 removed = bool(gone) and len(seen) == 1 and not self._has_its_own(path, hits, gone)
                 for region in hits:
                     made = _made_by(region, removed)
@@ -204,38 +202,6 @@ class Rule:
         found = [self.executed(path, name) for path, name in blocks if path]
         found += self.evidence.facts(forms.OPENED, [text for path, text in blocks if not path]).values()
         return BitMap().union(*found) & importers
-
-    def _is_made_builtin(self, token: str, files: Iterable[str]) -> bool:
-        """Whether a file may make the name one that every module has."""
-        pattern = re.compile(INTO_BUILTINS % re.escape(token).encode())
-        near = set(files).intersection((*self.names.files("builtins"), *self.names.files("__builtins__")))
-        return any(pattern.search(self.opened.read_head(each) or b"") for each in near if is_code(each))
-
-    def _may_have(self, path: str, token: str, of: str) -> bool:
-        """Whether a bare name in one file may mean what another one binds."""
-        if path == of or self.names.takes_names(path):
-            return True
-        return any(self._may_bring(path, node, token, of) for node in self.names.imports(path))
-
-    def _may_bring(self, path: str, node: ast.ImportFrom, token: str, of: str) -> bool:
-        """Whether an import statement brings a name that another file binds, or that it passes on."""
-        imported = [alias.name for alias in node.names]
-        if token not in imported and "*" not in imported:
-            return False
-        graph = self.opened.graph
-        value = (node.module, node.level, token, None)
-        resolver, folder = graph.linker().resolver, path.rpartition("/")[0]
-        names = list(_imported(value, graph.layout.package_of(path)))
-        found = {graph.path(each) for name in names for each in resolver.targets(name, folder)}
-        if not found:  # of a distribution, or not known: the last names of modules are compared
-            module = of.removesuffix(".py").removesuffix("/__init__").rpartition("/")[2]
-            return bool(node.level) or (node.module or "").rpartition(".")[2] == module
-        return of in found or any(self._may_pass_on(each, token) for each in found)
-
-    def _may_pass_on(self, path: str, token: str) -> bool:
-        """Whether importing a name from a file may give what yet another one binds."""
-        given = {alias.asname or alias.name for node in self.names.imports(path) for alias in node.names}
-        return not is_code(path) or bool(given & {token, "*"}) or self.names.takes_names(path)
 
     def _has_its_own(self, path: str, hits: Iterable[spelled.Region], other: str) -> bool:
         """Whether a file imports a name, and not from that other file: it imports nothing from there."""
@@ -322,7 +288,7 @@ class Rule:
         owner = change.name if isinstance(change.node, ast.ClassDef) else change.owner
         if owner:
             family = self.family(path, owner, importers)
-            plain = self._is_plain_class(path, owner)
+            plain = is_plain_class(self.names, path, owner)
             yield family & readers if plain else family, "ran the family of the class of"
         yield self._enumerators(path) & readers, "reads docstrings, and lists what is in the module of"
 
@@ -335,7 +301,7 @@ class Rule:
         is_new = all(each in self.old for each in self.names.files(last)) and not any(
             last.encode() in (data or b"") for data in self.old.values()
         )
-        if is_new and not convention and (not change.owner or self._is_plain_class(path, change.owner)):
+        if is_new and not convention and (not change.owner or is_plain_class(self.names, path, change.owner)):
             yield self._enumerators(path), "lists what is in the module of"
         elif change.owner and is_watched(self.names, path, change.owner):
             yield importers, "imports the module, where what makes the class looks at its members, of"
@@ -350,25 +316,6 @@ class Rule:
             )
             if not all(is_plain_base(leaf(base)) for base in change.node.bases):
                 yield self.family(path, change.name, importers), "ran the family of"
-
-    def _is_plain_class(self, path: str, name: str) -> bool:
-        """Whether a class, and all above it, are of the repository and have nothing that looks at their members."""
-        waiting, seen = [(path, name)], set()
-        while waiting:
-            place = waiting.pop()
-            if place in seen:
-                continue
-            seen.add(place)
-            node = dict(self.names.classes(place[0])).get(place[1])
-            if node is None or node.decorator_list or node.keywords or len(seen) > MOST_TOKENS:
-                return False
-            for base in map(leaf, node.bases):
-                files = filter(is_code, self.names.files(base)) if base else ()
-                found = [(each, whole) for each in files for whole, n in self.names.classes(each) if n.name == base]
-                if not found and base != "object":
-                    return False
-                waiting += found
-        return True
 
     def _star_importers(self, path: str) -> BitMap:
         graph = self.opened.graph
@@ -400,7 +347,7 @@ class Rule:
         linker = graph.linker()
         folder = path.rpartition("/")[0]
         targets: set[int] = set()
-        for name in _imported(change.target, graph.layout.package_of(path)):
+        for name in imported_names(change.target, graph.layout.package_of(path)):
             targets.update(linker.resolver.targets(name, folder))
         targets = {node for node in targets if graph.path(node) != path and not self._is_inert(graph.path(node))}
         have = importers
@@ -416,7 +363,9 @@ class Rule:
         graph = self.opened.graph
         resolver, folder = graph.linker().resolver, path.rpartition("/")[0]
         nodes = {
-            node for name in _imported(value, graph.layout.package_of(path)) for node in resolver.targets(name, folder)
+            node
+            for name in imported_names(value, graph.layout.package_of(path))
+            for node in resolver.targets(name, folder)
         }
         trees = {graph.path(node): parse(self.opened.read_head(graph.path(node)) or b"") for node in sorted(nodes)}
         return [File(each, tree) for each, tree in trees.items() if tree]
@@ -467,26 +416,6 @@ def _follows_convention(change: Change) -> bool:
         return True
     decorators = getattr(change.node, "decorator_list", ())
     return isinstance(change.node, Function) and any("fixture" in leaf(each) for each in decorators)
-
-
-def _imported(value: object, package: list[str]) -> Iterator[str]:
-    """The dotted names that one imported name may mean; ``value`` as in :class:`.blocks.Item`."""
-    if not isinstance(value, tuple) or value[0] == "TYPE_CHECKING":
-        return
-    if len(value) == 2:
-        yield value[0]
-        return
-    module, level, name, _ = value
-    bases = [module or ""]
-    if level:
-        bases = []
-        for each in package:
-            parts = each.split(".")
-            up = parts[: len(parts) - level + 1]
-            bases.append(".".join([*up, *([module] if module else [])]))
-    for base in bases:
-        yield base
-        yield f"{base}.{name}"
 
 
 def _dotted(path: str, name: str) -> str:
