@@ -11,6 +11,7 @@ import ast
 from collections.abc import Callable
 from typing import NamedTuple
 
+from greenline.ci.evidence.meaning import Meaning
 from greenline.ci.evidence.names import Names
 from greenline.depgraph.blocks import Function, class_head, leaf, same
 from greenline.depgraph.changes import is_plain_base, is_plain_decorator
@@ -45,7 +46,7 @@ class Place(NamedTuple):
 
 
 class Family(NamedTuple):
-    """The classes of one name and their descendants, and the ancestors of the former.
+    """A class and its descendants, and its ancestors.
 
     ``makers``: (path, function), of which everyone ran one who has an instance of the former, or has one of them as
     ``cls`` in an ancestor; None where that is not known.
@@ -56,48 +57,64 @@ class Family(NamedTuple):
     makers: set[Block] | None
 
 
-def family_of(names: Names, was: Was, path: str, owner: str) -> Family | None:
-    """The family of a class of a file, and of all that have its last name.
-
-    None where something foreign is above a class, or where there are too many to follow.
-    """
-    start = owner.rpartition(".")[2]
+def family_of(names: Names, meaning: Meaning, was: Was, path: str, owner: str) -> Family | None:
+    """None where a class is not found, something foreign is above one, or there are too many to follow."""
+    start = [Place(path, name, node) for name, node in names.classes(path) if name == owner]
     own: list[Place] = []
     above: list[Place] = []
-    seen: set[str] = set()
-    waiting = [(start, True, True)]
+    waiting = [(each, True) for each in start]
+    if not start:
+        return None
     while waiting:
-        name, up, down = waiting.pop()
-        if name in seen:
+        place, down = waiting.pop()
+        if any(place[:2] == each[:2] for each in (*own, *above)):
             continue
-        seen.add(name)
-        files = names.files(name)
-        if len(seen) > MOST_CLASSES or len(files) > MOST_FILES:
+        (own if down else above).append(place)
+        if len(own) + len(above) > MOST_CLASSES or len(names.files(place.node.name)) > MOST_FILES:
             return None
-        defined = False
-        for each in filter(is_code, files):
-            for qualified, node in names.classes(each):
-                bases = [leaf(base) for base in node.bases]
-                if node.name == name:
-                    defined = True
-                    (own if down else above).append(Place(each, qualified, node))
-                    waiting += [(base, True, False) for base in bases if up and not is_plain_base(base)]
-                if down and name in bases:
-                    waiting.append((node.name, False, True))
-        if not defined and name != start:
-            return None
-    found = any(
-        (place.path, place.name) == (path, owner) for place in own
-    )  # not where it is made in a function, or by if
-    return Family(own, above, _makers(names, was, own, above) if found else None)
+        if down:
+            waiting += [(each, True) for each in _children(names, meaning, place)]
+        if place in start or not down:
+            for base in place.node.bases:
+                found = [] if is_plain_base(leaf(base)) else parents(names, meaning, place.path, base)
+                if not found and not is_plain_base(leaf(base)):
+                    return None
+                waiting += [(each, False) for each in found]
+    return Family(own, above, _makers(names, meaning, was, own, above))
 
 
-def _makers(names: Names, was: Was, own: list[Place], above: list[Place]) -> set[Block] | None:
+def _children(names: Names, meaning: Meaning, place: Place) -> list[Place]:
+    name = place.node.name
+    found = []
+    for path in filter(is_code, names.files(name)):
+        for whole, node in names.classes(path):
+            bases = [base for base in node.bases if leaf(base) == name]
+            if any(_may_mean(meaning, path, base, place.path) for base in bases):
+                found.append(Place(path, whole, node))
+    return found
+
+
+def parents(names: Names, meaning: Meaning, path: str, base: ast.expr) -> list[Place]:
+    """The classes of the repository that a base may be, which a class of this file names."""
+    name = leaf(base)
+    files = [each for each in names.files(name) if is_code(each)] if name else []
+    classes = [Place(each, *pair) for each in files for pair in names.classes(each) if pair[1].name == name]
+    return [each for each in classes if _may_mean(meaning, path, base, each.path)]
+
+
+def _may_mean(meaning: Meaning, path: str, base: ast.expr, of: str) -> bool:
+    """Whether a base that a class of one file names may be one of that name in another."""
+    while isinstance(base, ast.Subscript):
+        base = base.value
+    return not isinstance(base, ast.Name) or meaning.may_have(path, base.id, of)
+
+
+def _makers(names: Names, meaning: Meaning, was: Was, own: list[Place], above: list[Place]) -> set[Block] | None:
     if any(place.node.keywords for place in above):  # a metaclass may make them
         return None
     found = set[Block]()
     for place in own:
-        nearest = _constructors(names, was, place)
+        nearest = _constructors(names, meaning, was, place)
         if nearest is None or not nearest.runs:
             return None
         found |= nearest.functions
@@ -115,7 +132,9 @@ class _Constructors(NamedTuple):
     runs: bool
 
 
-def _constructors(names: Names, was: Was, place: Place, hops: int = MOST_CLASSES) -> _Constructors | None:
+def _constructors(
+    names: Names, meaning: Meaning, was: Was, place: Place, hops: int = MOST_CLASSES
+) -> _Constructors | None:
     """The nearest constructors of a class; None where something else may make its instances."""
     path, name, node = place
     before = was(path)
@@ -127,13 +146,13 @@ def _constructors(names: Names, was: Was, place: Place, hops: int = MOST_CLASSES
     if own:
         return _Constructors({(path, f"{name}.{each}") for each in own}, True)
     functions, runs = set[Block](), False
-    for base in map(leaf, node.bases):
-        if base in _MAKES_NOTHING:
+    for base in node.bases:
+        if leaf(base) in _MAKES_NOTHING:
             continue
-        found = [Place(each, *pair) for each in filter(is_code, names.files(base)) for pair in names.classes(each)]
-        nearest = [_constructors(names, was, each, hops - 1) for each in found if each.node.name == base]
+        found = parents(names, meaning, path, base)
+        nearest = [_constructors(names, meaning, was, each, hops - 1) for each in found]
         known = [each for each in nearest if each is not None]
-        if is_plain_base(base) or not nearest or len(known) < len(nearest):
+        if is_plain_base(leaf(base)) or not nearest or len(known) < len(nearest):
             return None
         functions = functions.union(*(each.functions for each in known))
         runs |= all(each.runs for each in known)

@@ -39,11 +39,11 @@ class Meaning:
 
     def _may_bring(self, path: str, node: ast.ImportFrom, token: str, of: str) -> bool:
         """Whether an import statement brings a name that another file binds, or that it passes on."""
-        imported = [alias.name for alias in node.names]
+        imported = [alias.asname or alias.name for alias in node.names]
         if token not in imported and "*" not in imported:
             return False
         graph = self._opened.graph
-        value = (node.module, node.level, token, None)
+        value = (node.module, node.level, next((a.name for a in node.names if a.asname == token), token), None)
         resolver, folder = graph.linker().resolver, path.rpartition("/")[0]
         names = list(imported_names(value, graph.layout.package_of(path)))
         found = {graph.path(each) for name in names for each in resolver.targets(name, folder)}

@@ -215,7 +215,8 @@ def _elsewhere(tree: ast.Module) -> dict[bytes, list[int]]:
         elif isinstance(node, ast.Import):
             words = [part for alias in node.names for part in alias.name.split(".")]
         elif isinstance(node, ast.ImportFrom):
-            words = (node.module or "").split(".")
+            renamed = [alias.name for alias in node.names if alias.asname]
+            words = [*(node.module or "").split("."), *renamed]
         elif isinstance(node, ast.MatchClass):
             words = node.kwd_attrs
         for word in words:

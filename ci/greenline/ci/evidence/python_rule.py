@@ -239,8 +239,7 @@ class Rule:
 
     def family(self, path: str, owner: str, importers: BitMap) -> BitMap:
         """Who ran a block of a class or of a descendant, or names one; of an ancestor, if they have an instance."""
-        start = owner.rpartition(".")[2]
-        if not start:
+        if not owner:
             return BitMap()
         around = self._family_of(path, owner)
         if around is None:
@@ -250,7 +249,7 @@ class Rule:
             BitMap().union(*(self.executed(place.path, f"{place.name}.") for place in places))
             for places in (around.own, around.above)
         )
-        found = ran | self.naming([*map(_bound, around.own)] or [(start, "")], importers)
+        found = ran | self.naming(map(_bound, around.own), importers)
         above |= self.naming(map(_bound, around.above), importers)
         if around.makers is not None:
             made = BitMap().union(*(self.executed(*block) for block in around.makers))
@@ -260,7 +259,7 @@ class Rule:
 
     def _family_of(self, path: str, owner: str) -> Family | None:
         if (path, owner) not in self._families:
-            self._families[path, owner] = family_of(self.names, self._classes_before, path, owner)
+            self._families[path, owner] = family_of(self.names, self.meaning, self._classes_before, path, owner)
         return self._families[path, owner]
 
     def _classes_before(self, path: str) -> dict[str, ast.ClassDef] | None:
