@@ -38,7 +38,7 @@ MANY = 50
 """Words that git looks for one by one; when more are asked for, all words of all files are listed once,"""
 MOST_FILES = 20_000
 """unless there are more files than this."""
-_INTO_NAMESPACE = (b"exec(", b"eval(", b"sys.modules", b"__getattr__")
+_INTO_NAMESPACE = (b"sys.modules", b"import_module(__name__", b"__import__(__name__")
 _WORD = re.compile(rb"\w+")
 _TEXT_WORD = re.compile(r"\w+")
 _DEFINED = re.compile(rb"(?:def|class)\s+(\w+)")
@@ -142,8 +142,10 @@ class Names:
         """Whether names of a Python file may come from elsewhere without an import statement that says so."""
         if path not in self._takes:
             source = self._opened.read_head(path) or b""
-            lists = path in self.listers() and any(self.listing(path))
-            self._takes[path] = lists or any(each in source for each in _INTO_NAMESPACE)
+            tree = blocks.parse(source)
+            own = any("__getattr__" in (region.name, *region.binds) for region in self.regions(path))
+            read = tree is None or any(_reading(tree, frozenset(), _TAKING))
+            self._takes[path] = own or read or any(each in source for each in _INTO_NAMESPACE)
         return self._takes[path]
 
     def classes(self, path: str) -> list[tuple[str, ast.ClassDef]]:
@@ -227,29 +229,36 @@ def _elsewhere(tree: ast.Module) -> dict[bytes, list[int]]:
 _BUILTIN_LISTING = ("globals", "vars", "dir", "locals")
 LISTING = frozenset((*_BUILTIN_LISTING, "getmembers", "__dict__", "__subclasses__"))
 _LISTING_IN_TEXT = re.compile(r"\b(globals|vars|dir|locals)\(|\b(getmembers|__dict__|__subclasses__)\b")
+_TAKING = frozenset(("globals", "vars", "locals", "exec", "eval"))
 
 
 def _listing(node: ast.AST, arguments: frozenset[str], instance: str) -> Iterator[int]:
     """The lines that list what a module or a class holds: by a builtin, an attribute, or a text that names one.
 
-    An argument or variable called `dir` is no builtin; what an ``instance`` holds (``self.__dict__``) is in no module.
+    What an ``instance`` holds (``self.__dict__``) is in no module.
     """
-    line = getattr(node, "lineno", 0)
+    yield from _reading(node, arguments, LISTING)
+    for part in ast.walk(node):
+        if isinstance(part, ast.Attribute) and part.attr in LISTING.difference(_BUILTIN_LISTING):
+            if (part.attr, blocks.leaf(part.value)) != ("__dict__", instance):
+                yield part.end_lineno or part.lineno
+        elif isinstance(part, ast.Constant) and isinstance(part.value, str) and _LISTING_IN_TEXT.search(part.value):
+            yield from range(part.lineno, (part.end_lineno or part.lineno) + 1)
+
+
+def _reading(node: ast.AST, arguments: frozenset[str], words: frozenset[str]) -> Iterator[int]:
+    """The lines that read one of these builtins: an argument or variable called `dir` is none."""
     if isinstance(node, Function | ast.Lambda):
         arguments |= {each.arg for each in ast.walk(node.args) if isinstance(each, ast.arg)}
         arguments |= _variables(node)
-    elif isinstance(node, ast.Name) and node.id in LISTING - arguments and isinstance(node.ctx, ast.Load):
-        yield line
-    elif isinstance(node, ast.Attribute) and node.attr in LISTING:
-        of = blocks.leaf(node.value)
-        if of == "builtins" or (node.attr not in _BUILTIN_LISTING and (node.attr, of) != ("__dict__", instance)):
-            yield node.end_lineno or line
-    elif isinstance(node, ast.alias) and node.name in LISTING:
-        yield line
-    elif isinstance(node, ast.Constant) and isinstance(node.value, str) and _LISTING_IN_TEXT.search(node.value):
-        yield from range(line, (node.end_lineno or line) + 1)
+    elif isinstance(node, ast.Name) and node.id in words - arguments and isinstance(node.ctx, ast.Load):
+        yield node.lineno
+    elif isinstance(node, ast.Attribute) and node.attr in words and blocks.leaf(node.value) == "builtins":
+        yield node.end_lineno or node.lineno
+    elif isinstance(node, ast.alias) and node.name in words:
+        yield node.lineno
     for child in ast.iter_child_nodes(node):
-        yield from _listing(child, arguments, instance)
+        yield from _reading(child, arguments, words)
 
 
 def _variables(node: ast.AST) -> set[str]:
