@@ -114,10 +114,18 @@ class Names:
         if _WORD.fullmatch(word):
             numbers = (text.elsewhere if elsewhere else text.lines).get(word, [])
         else:  # the name of a file, or one that is not spelled in ASCII
-            pattern = re.compile(rb"(?<!\w)%b(?!\w)" % re.escape(word))
-            source = self._opened.read_head(path) or b""
-            numbers = [number for number, line in enumerate(source.splitlines(), 1) if pattern.search(line)]
+            numbers = self._lines(path, rb"(?<!\w)%b(?!\w)" % re.escape(word))
         return _at(regions, numbers)
+
+    def hits_without_self(self, path: str, token: str) -> Iterator[Region]:
+        """Those of ``hits`` that contain the word other than as an attribute of ``self``, which is an instance."""
+        return _at(
+            self.regions(path), self._lines(path, rb"(?<!\bself\.)(?<!def )(?<!\w)%b(?!\w)" % re.escape(token.encode()))
+        )
+
+    def _lines(self, path: str, pattern: bytes) -> list[int]:
+        source = self._opened.read_head(path) or b""
+        return [number for number, line in enumerate(source.splitlines(), 1) if re.search(pattern, line)]
 
     def imports(self, path: str) -> list[ast.ImportFrom]:
         return self._read(path).imports
@@ -197,13 +205,15 @@ def _at(regions: list[Region], numbers: list[int]) -> Iterator[Region]:
 def _elsewhere(tree: ast.Module) -> dict[bytes, list[int]]:
     """Words in attributes, modules, arguments (for pytest: fixtures) and strings, and on which lines.
 
-    A string that is a statement, such as a docstring, leads to nothing.
+    A string that is a statement, such as a docstring, leads to nothing unless it is a doctest.
     """
     found: dict[bytes, set[int]] = {}
     waiting: list[ast.AST] = [tree]
     while waiting:
         node = waiting.pop()
-        if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
+        if not (
+            isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and ">>>" not in str(node.value.value)
+        ):
             waiting += ast.iter_child_nodes(node)
         words: list[str] = []
         if isinstance(node, ast.Attribute):

@@ -164,14 +164,19 @@ class Rule:
         return self.naming(((token, "") for token in tokens), importers, gone, follow)
 
     def naming(
-        self, tokens: Iterable[tuple[str, str]], importers: BitMap, gone: str = "", follow: bool = True
+        self,
+        tokens: Iterable[tuple[str, str]],
+        importers: BitMap,
+        gone: str = "",
+        follow: bool = True,
+        of_self: bool = True,
     ) -> BitMap:
         """Who ran a block that contains one of these names, or one that statements run at import make of it.
 
         ``tokens``: each with the file whose module binds it, so that a bare name of a file that does not import it from
         there is another one; "" for a member of a class, say. ``gone``: the file that has the name no more: what asks
         for it at import fails. ``follow``: whether all that is made of it counts, or only what a module keeps of it
-        under another name.
+        under another name. ``of_self``: whether `self.NAME` counts; who runs it has an instance.
         """
         waiting, seen = [token for token in tokens if token[0]], set()
         blocks: set[tuple[str, str]] = set()
@@ -190,7 +195,11 @@ class Rule:
                     continue
                 if not self.importers(path):
                     continue
-                hits = list(self.names.hits(path, token, not anywhere and not self.meaning.may_have(path, token, of)))
+                if not of_self and len(seen) == 1:
+                    hits = list(self.names.hits_without_self(path, token))
+                else:
+                    elsewhere = not anywhere and not self.meaning.may_have(path, token, of)
+                    hits = list(self.names.hits(path, token, elsewhere))
                 removed = bool(gone) and len(seen) == 1 and not self._has_its_own(path, hits, gone)
                 for region in hits:
                     made = _made_by(region, removed)
@@ -232,9 +241,9 @@ class Rule:
     def _member(self, path: str, change: Change, importers: BitMap) -> Iterator[tuple[BitMap, str]]:
         """Who may notice what a class has, as long as it does not look at it itself."""
         around = self._family_of(path, change.owner)
-        if (around is None or around.makers is None) and not change.name.endswith("."):
-            # Who has an instance is not known: by the name of the member too.
-            yield self.spelling([change.name.rpartition(".")[2]], importers), "names"
+        known = around is not None and around.makers is not None
+        tokens = [] if change.name.endswith(".") else [(change.name.rpartition(".")[2], "")]
+        yield self.naming(tokens, importers, of_self=not known), "names"
         yield self.family(path, change.owner, importers), "ran the family of the class of"
 
     def family(self, path: str, owner: str, importers: BitMap) -> BitMap:
