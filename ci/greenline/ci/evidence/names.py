@@ -47,13 +47,14 @@ _DEFINED = re.compile(rb"(?:def|class)\s+(\w+)")
 class Text(NamedTuple):
     """A Python file as regions, and as words: on which lines each stands, other than as the name that it defines.
 
-    ``elsewhere``: where it may mean what another file binds though nothing imports it from there. ``imports``: all
-    statements of the form `from MODULE import NAME`.
+    ``elsewhere``: where it may mean what another file binds though nothing imports it from there. ``members``: of
+    these, without attributes of ``self``. ``imports``: all statements of the form `from MODULE import NAME`.
     """
 
     regions: list[Region]
     lines: dict[bytes, list[int]]
     elsewhere: dict[bytes, list[int]]
+    members: dict[bytes, list[int]]
     imports: list[ast.ImportFrom]
 
 
@@ -114,18 +115,15 @@ class Names:
         if _WORD.fullmatch(word):
             numbers = (text.elsewhere if elsewhere else text.lines).get(word, [])
         else:  # the name of a file, or one that is not spelled in ASCII
-            numbers = self._lines(path, rb"(?<!\w)%b(?!\w)" % re.escape(word))
+            pattern = re.compile(rb"(?<!\w)%b(?!\w)" % re.escape(word))
+            source = self._opened.read_head(path) or b""
+            numbers = [number for number, line in enumerate(source.splitlines(), 1) if pattern.search(line)]
         return _at(regions, numbers)
 
-    def hits_without_self(self, path: str, token: str) -> Iterator[Region]:
-        """Those of ``hits`` that contain the word other than as an attribute of ``self``, which is an instance."""
-        return _at(
-            self.regions(path), self._lines(path, rb"(?<!\bself\.)(?<!def )(?<!\w)%b(?!\w)" % re.escape(token.encode()))
-        )
-
-    def _lines(self, path: str, pattern: bytes) -> list[int]:
-        source = self._opened.read_head(path) or b""
-        return [number for number, line in enumerate(source.splitlines(), 1) if re.search(pattern, line)]
+    def hits_of_member(self, path: str, token: str) -> Iterator[Region]:
+        """The regions where the word may mean a member of a class, without those of ``self``, which is an instance."""
+        text = self._read(path)
+        return _at(text.regions, text.members.get(token.encode(), []))
 
     def imports(self, path: str) -> list[ast.ImportFrom]:
         return self._read(path).imports
@@ -183,10 +181,10 @@ class Names:
                     if count > 0:
                         lines.setdefault(word, []).append(last)
             if tree is None:
-                self._texts[path] = Text([Region(1, last, STATEMENT, "")], lines, lines, [])
+                self._texts[path] = Text([Region(1, last, STATEMENT, "")], lines, lines, lines, [])
             else:
                 imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-                self._texts[path] = Text(sorted(_regions(tree.body, "")), lines, _elsewhere(tree), imports)
+                self._texts[path] = Text(sorted(_regions(tree.body, "")), lines, *_elsewhere(tree), imports)
         return self._texts[path]
 
 
@@ -202,12 +200,13 @@ def _at(regions: list[Region], numbers: list[int]) -> Iterator[Region]:
     return iter(found)
 
 
-def _elsewhere(tree: ast.Module) -> dict[bytes, list[int]]:
-    """Words in attributes, modules, arguments (for pytest: fixtures) and strings, and on which lines.
+def _elsewhere(tree: ast.Module) -> tuple[dict[bytes, list[int]], dict[bytes, list[int]]]:
+    """Words in attributes, modules, arguments (for pytest: fixtures) and strings, on which lines; and without `self.`
 
     A string that is a statement, such as a docstring, leads to nothing unless it is a doctest.
     """
     found: dict[bytes, set[int]] = {}
+    members: dict[bytes, set[int]] = {}
     waiting: list[ast.AST] = [tree]
     while waiting:
         node = waiting.pop()
@@ -231,9 +230,12 @@ def _elsewhere(tree: ast.Module) -> dict[bytes, list[int]]:
             words = [*(node.module or "").split("."), *renamed]
         elif isinstance(node, ast.MatchClass):
             words = node.kwd_attrs
+        of_self = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
         for word in words:
-            found.setdefault(word.encode("utf-8", "surrogatepass"), set()).add(getattr(node, "end_lineno", 0))
-    return {word: sorted(lines) for word, lines in found.items()}
+            for each in (found,) if of_self else (found, members):
+                each.setdefault(word.encode("utf-8", "surrogatepass"), set()).add(getattr(node, "end_lineno", 0))
+    sides = [{word: sorted(lines) for word, lines in each.items()} for each in (found, members)]
+    return sides[0], sides[1]
 
 
 _BUILTIN_LISTING = ("globals", "vars", "dir", "locals")

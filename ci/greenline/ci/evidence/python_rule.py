@@ -196,7 +196,7 @@ class Rule:
                 if not self.importers(path):
                     continue
                 if not of_self and len(seen) == 1:
-                    hits = list(self.names.hits_without_self(path, token))
+                    hits = list(self.names.hits_of_member(path, token))
                 else:
                     elsewhere = not anywhere and not self.meaning.may_have(path, token, of)
                     hits = list(self.names.hits(path, token, elsewhere))
