@@ -66,15 +66,21 @@ def root(tmp_path: Path) -> Path:
 
 def test_other_tools_keep_the_hooks(root: Path) -> None:
     write(root, {"take_all.py": TAKE_ALL})
-    said = run(sys.executable, root, "-v", "-p", "take_all", PYTHONPATH=".")
+    said = run(sys.executable, root, "-v", "-p", "take_all", PYTHONPATH=".", GREENLINE_RECORDING="hooks")
     assert "2 passed" in said
     assert "nothing is recorded: " in said and "their" in said
     assert not Records(root / "out").tests
 
 
+def test_rewritten_code_needs_no_hooks(root: Path) -> None:
+    write(root, {"take_all.py": TAKE_ALL})
+    assert "2 passed" in run(sys.executable, root, "-p", "take_all", PYTHONPATH=".")
+    assert "app.py::double" in Records(root / "out").blocks("test_double")
+
+
 def test_a_test_that_takes_the_hooks(root: Path) -> None:
     write(root, {"test_steal.py": STEAL})
-    assert "4 passed" in run(sys.executable, root)
+    assert "4 passed" in run(sys.executable, root, GREENLINE_RECORDING="hooks")
     seen = Records(root / "out")
     assert "went to nobody" in seen.tests["test_thief"]["lost"]
     assert [test for test, line in seen.tests.items() if line.get("lost")] == ["test_thief"]

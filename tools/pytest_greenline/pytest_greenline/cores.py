@@ -1,4 +1,6 @@
-"""How the interpreter tells which functions run: `sys.monitoring` from Python 3.12 on, `sys.setprofile` before.
+"""How we hear which functions run: from their code, which is rewritten (loading.py); else from the interpreter.
+
+That is `sys.monitoring` from Python 3.12 on, and before `sys.setprofile`, which makes each call slow.
 
 Most of what they tell is known: a block has a number, and `Seen.now` is the set of numbers that is filled. All else
 goes to ``ran(code, frame)``. Code is told apart by file and qualified name, never by the code object: equal ones in
@@ -13,8 +15,10 @@ from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any, Union
 
+from pytest_greenline import loading
+from pytest_greenline.loading import Loading, Note, Ran, Rewrite
+
 monitoring: Any = getattr(sys, "monitoring", None)
-Ran = Callable[[CodeType, FrameType], None]
 
 
 class Seen:
@@ -119,14 +123,17 @@ class Monitoring:
         if numbers is not None and numbers.get(code.co_qualname) not in self._seen.now:
             self._ran(code, sys._getframe(1))
 
-    def restart(self) -> None:
-        """What was switched off is told again: another owner runs."""
-        self._seen.left = {}
+    def count_for(self, blocks: set[int], plain: bool) -> None:
+        """``blocks`` counts from now on. What was switched off is told again."""
+        self._seen.now, self._seen.plain, self._seen.left = blocks, plain, {}
         if self._ids and self._often:
             for code in {id(each): each for each in self._often}.values():  # equal code may be of two files
                 monitoring.set_local_events(self._ids[1], code, 0)
                 monitoring.set_local_events(self._ids[1], code, self._local)
         self._often.clear()
+
+    def forget_numbers(self) -> None:
+        """They are looked up each time."""
 
     def taken(self) -> str | None:
         """Who took the hooks away from us, or None."""
@@ -153,7 +160,7 @@ class Monitoring:
 
 
 class Profile:
-    """`sys.setprofile`, which sees each call. It does not see a generator that `throw` resumes."""
+    """`sys.setprofile`, which sees each call, but not a generator that `throw` resumes."""
 
     def __init__(self, ran: Ran, seen: Seen) -> None:
         find = seen.numbers.get
@@ -172,9 +179,10 @@ class Profile:
                         ran(code, frame)
 
         self._profile = profile
+        self._seen = seen
 
-    def restart(self) -> None:
-        """Each call is seen anyway."""
+    def count_for(self, blocks: set[int], plain: bool) -> None:
+        self._seen.now, self._seen.plain = blocks, plain
 
     def start(self) -> str | None:
         if sys.getprofile() is not None:
@@ -182,6 +190,9 @@ class Profile:
         threading.setprofile(self._profile)
         sys.setprofile(self._profile)
         return None
+
+    def forget_numbers(self) -> None:
+        """They are looked up each time."""
 
     def taken(self) -> str | None:
         holder = sys.getprofile()
@@ -196,8 +207,31 @@ class Profile:
             sys.setprofile(None)
 
 
-Core = Union[Monitoring, Profile]
+class Rewritten:
+    """Code that tells of itself."""
+
+    def __init__(self, code: Loading) -> None:
+        self._code = code
+        self.count_for = code.count_for
+        self.forget_numbers = code.forget_numbers
+        self.stop = code.stop
+
+    def start(self) -> None:
+        self._code.start()
+        self._code.rewrite_functions()
+
+    def taken(self) -> None:
+        """There is nothing that another tool could take."""
+
+    def again(self) -> None:
+        """Nor anything to take back."""
 
 
-def core(ran: Ran, seen: Seen) -> Core:
-    return Monitoring(ran, seen) if monitoring is not None else Profile(ran, seen)
+Core = Union[Monitoring, Profile, Rewritten]
+
+
+def core(ran: Ran, note: Note, seen: Seen, rewrite: Rewrite) -> Core:
+    """What tells of functions. What it asks for: see `Loading`."""
+    if not loading.impossible():
+        return Rewritten(Loading(ran, note, seen, rewrite))
+    return Profile(ran, seen) if monitoring is None else Monitoring(ran, seen)

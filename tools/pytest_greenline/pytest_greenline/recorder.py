@@ -21,10 +21,12 @@ from typing import Any, BinaryIO, NamedTuple
 
 from pytest_greenline.cores import Seen, core
 from pytest_greenline.inside import Inside
+from pytest_greenline.rewriting import Tells, rewritten
 
 VERSION = 1
 SESSION, BETWEEN = "hook:session", "hook:between"
 _open, _write = io.open, os.write  # the real ones: probes.py replaces the first
+_HERE = os.path.dirname(os.path.abspath(__file__))
 _OPTIMIZED = 1  # a code flag that functions have, class and module bodies do not
 # Packages through which others ask for paths and variables.
 _MESSENGERS = frozenset(("os", "posixpath", "ntpath", "genericpath", "pathlib", "collections", "pytest_greenline"))
@@ -53,7 +55,8 @@ class Owner:
             setattr(self, name, set())
 
     def lists(self) -> dict[str, list[Any]]:
-        found = ((name, getattr(self, name)) for name in ("blocks", *_LISTS))
+        """All but the blocks."""
+        found = ((name, getattr(self, name)) for name in _LISTS)
         return {name: sorted(values) for name, values in found if values}
 
 
@@ -89,9 +92,10 @@ class Recorder:
         self._paths: dict[str, str] = {}  # file names of code objects of ours
         self._files: set[str] = set()
         self._ids: dict[tuple[str, str], int] = {}
+        self._digits: dict[int, str] = {}
         self._hits: set[str] = set()  # names of modules of ours
-        self._core = core(self._ran, self._seen)
-        self.session = Owner(child_of) if child_of else self.unit(SESSION)
+        self._core = core(self._ran, self._note_told, self._seen, self._rewritten)
+        self.session = self._counted = Owner(child_of) if child_of else self.unit(SESSION)
         self._stack = [_Running(self.session)]
         self._look_at_top()
         self._begin_file(process)
@@ -106,6 +110,8 @@ class Recorder:
         return reason
 
     def stop(self) -> None:
+        if not self.failure:
+            self._look_at_top()  # what was told is counted
         self._core.stop()
 
     def close(self) -> None:
@@ -115,7 +121,7 @@ class Recorder:
             for _, unit in sorted(self.units.items()):
                 unit.modules = self._ours_or_missing(unit.modules)
                 early = {"early": True} if unit.early else {}
-                self._line({"kind": "unit", "id": unit.id, **early, **unit.lists()})
+                self._line({"kind": "unit", "id": unit.id, **early, **unit.lists()}, unit.blocks)
             self._line({"kind": "end"})
         self._file.close()
 
@@ -134,8 +140,11 @@ class Recorder:
         first = {"kind": "session", "version": VERSION, "process": process, "suite_root": self.suite_root}
         self._line({**first, "variant": self._variant})
 
-    def _line(self, fields: dict[str, Any]) -> None:
-        self._file.write(_encode(fields).encode() + b"\n")
+    def _line(self, fields: dict[str, Any], blocks: Iterable[int] = ()) -> None:
+        text = _encode(fields)
+        if blocks:  # most of what is written, so the text of a number is made once
+            text = f'{text[:-1]},"blocks":[{",".join([self._digits[each] for each in sorted(blocks)])}]}}'
+        self._file.write(text.encode() + b"\n")
 
     def left_out(self, ids: list[str]) -> None:
         if ids and not self.failure:
@@ -150,13 +159,14 @@ class Recorder:
         self._lock = threading.RLock()
         self.child, self.units = True, {}
         self._ids, self._files, self._variables = {}, set(), set()
-        self.session = Owner(owner.id)
+        self.session = self._counted = Owner(owner.id)
         self._stack = [_Running(self.session)]
+        self._begin_file("child")
         for numbers in self._seen.numbers.values():
             if numbers:
                 numbers.clear()
+        self._core.forget_numbers()
         self._look_at_top()
-        self._begin_file("child")
 
     def ticket(self) -> dict[str, str]:
         """What a process that starts now needs to record for the running owner."""
@@ -190,9 +200,8 @@ class Recorder:
     def _look_at_top(self) -> None:
         """Let the callbacks fill the blocks of who runs, and tell anew. Where more is to be done, they must ask."""
         owner, frame, _ = self._stack[-1]
-        self._seen.plain = frame is None and not self.child and not self.edges
-        self._seen.now = owner.blocks
-        self._core.restart()
+        self._core.count_for(owner.blocks, frame is None and not self.child and not self.edges)
+        self._counted = owner
 
     def begin_test(self, id: str) -> Owner:
         owner = Owner(id)
@@ -209,8 +218,8 @@ class Recorder:
         if not self.failure:
             owner.modules = self._ours_or_missing(owner.modules)
             phases = {name: round(seconds, 6) for name, seconds in phases.items()}
-            lists = owner.lists()
-            self._line({"kind": "test", "id": owner.id, **lists, "outcome": outcome, "phases": phases, **lost})
+            ends = {"outcome": outcome, "phases": phases, **lost}
+            self._line({"kind": "test", "id": owner.id, **owner.lists(), **ends}, owner.blocks)
 
     def owner(self) -> Owner:
         """Who is counted for now, in this thread."""
@@ -218,15 +227,15 @@ class Recorder:
         if stack[-1].frame is None:
             return stack[-1].owner
         here = threading.get_ident()
-        for at in range(len(stack) - 1, -1, -1):
-            owner, frame, thread = stack[at]
-            if frame is None:
-                return owner
-            if thread == here:
-                if _is_running(frame):
-                    return owner
-                del stack[at:]  # that module is done
-                self._look_at_top()
+        for running in stack[::-1]:  # finalizers may run meanwhile, and come here too
+            if running.frame is None:
+                return running.owner
+            if running.thread == here:
+                if _is_running(running.frame):
+                    return running.owner
+                if running in stack:  # that module is done
+                    del stack[stack.index(running) :]
+                    self._look_at_top()
         return self.session
 
     # -- what happens ------------------------------------------------------------------------------------
@@ -257,6 +266,21 @@ class Recorder:
         except Exception as error:
             self.fail(error)
 
+    def _note_told(self, filename: str, name: str) -> int | None:
+        """A function ran, and nothing more is to be found out."""
+        if self.failure or self._seen.numbers.get(filename, {}) is None:
+            return None
+        try:
+            path = self._paths.get(filename) or self._classify(filename)
+            if path is None:
+                return None
+            if path.endswith(".py"):
+                return self._note_block(self._counted, path, _function_name(name))
+            self.note(self._counted, "opened", path)
+        except Exception as error:
+            self.fail(error)
+        return None
+
     def _classify(self, filename: str) -> str | None:
         path = None if filename.startswith("<") else self.inside.relative(filename)
         if not path or not os.path.isabs(filename) or not _is_file(filename):
@@ -266,18 +290,30 @@ class Recorder:
         self._paths[filename] = path
         return path
 
+    def _rewritten(self, code: CodeType, tells: Tells) -> CodeType:
+        """Code of the repository tells that it runs, but that of a recorder does not."""
+        try:
+            filename = code.co_filename
+            if filename.startswith("<") or self.inside.relative(filename) is None or self.failure:
+                return code
+            return code if os.path.dirname(filename) == _HERE else rewritten(code, tells)
+        except Exception as error:
+            self.fail(error)
+            return code
+
     def _note_block(self, owner: Owner, path: str, name: str) -> int:
         key = (path, name)
         number = self._ids.get(key)
         if number is None:
             with self._lock:
                 number = self._ids.setdefault(key, len(self._ids) + 1)
+                self._digits[number] = str(number)
                 self._line({"kind": "block", "id": number, "path": path, "name": name})
                 self.note_file(path)
         if number not in owner.blocks:
             owner.blocks.add(number)
             if self.child:
-                self._line({"kind": "part", "id": owner.id, "blocks": [number]})
+                self._line({"kind": "part", "id": owner.id}, [number])
         return number
 
     def note_file(self, path: str) -> None:
@@ -384,6 +420,8 @@ class Recorder:
             return
         try:
             owner = self.owner()
+            if name in owner.modules and name in self._hits:
+                return
             self.note(owner, "modules", name)
             path = self.module_path(name)
             if path is not None:
@@ -455,14 +493,18 @@ class Recorder:
     def write_edges(self, kind: dict[str, str], blocks: Iterable[tuple[str, str]]) -> None:
         """A line that adds blocks to a block ("cache") or a test ("part")."""
         nobody = Owner("")
-        numbers = sorted(self._note_block(nobody, path, name) for path, name in blocks)
-        self._line({**kind, "blocks": numbers})
+        self._line(dict(kind), [self._note_block(nobody, path, name) for path, name in blocks])
 
 
 def _block_name(code: CodeType) -> str:
-    name = code.co_qualname.partition(".<locals>")[0]
     is_function = code.co_flags & _OPTIMIZED or ".<locals>" in code.co_qualname
-    return name if is_function and not name.endswith(">") else ""
+    return _function_name(code.co_qualname) if is_function else ""
+
+
+def _function_name(qualified: str) -> str:
+    """The function or method of a module that this belongs to; "" for the module's body."""
+    name = qualified.partition(".<locals>")[0]
+    return "" if name.endswith(">") else name
 
 
 def _digest(name: str, value: str | None) -> str:

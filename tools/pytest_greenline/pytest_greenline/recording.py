@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pytest_greenline import forked, fresh
+from pytest_greenline import forked, fresh, loading
 from pytest_greenline.inside import Inside, repository_of
 from pytest_greenline.probes import Probes
 from pytest_greenline.recorder import Owner, Recorder
@@ -96,7 +96,9 @@ class Recording:
         os.register_at_fork(before=self._before_fork, after_in_child=self._after_fork)
 
     def pytest_report_header(self) -> str:
-        return f"greenline: recording into {self.recorder.folder}"
+        reason = loading.impossible()
+        hooks = f" by the interpreter's hooks, which is slower: {reason}" if reason else ""
+        return f"greenline: recording into {self.recorder.folder}{hooks}"
 
     # -- collection --------------------------------------------------------------------------------------
 

@@ -1,0 +1,300 @@
+"""A look-up at the start of a function's code: ``if FLAG: FLAG.clear(); tell(FLAG)``.
+
+As long as its flag is set, a function tells that it runs, once. After that a call costs two instructions, where a hook
+of the interpreter costs a call of its own each time (`sys.setprofile`), or new instructions whenever it is switched on
+again (`sys.monitoring`). SlipCover (Altmayer Pizzorno and Berger, ISSTA 2023) counts lines by code that it rewrites;
+here it is a test's functions.
+
+The code stays the same else: its lines, columns, names and exception handlers.
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import re
+import sys
+from bisect import bisect_right
+from collections.abc import Iterator
+from itertools import accumulate, islice
+from types import CodeType
+from typing import Any, NamedTuple
+
+POSSIBLE = sys.implementation.name == "cpython" and (3, 11) <= sys.version_info < (3, 14)
+_OPTIMIZED, _GENERATORS = 1, 0x20 | 0x80 | 0x200  # flags of code: a function; a generator, coroutine, both
+_INSIDE = ("<listcomp>", "<setcomp>", "<dictcomp>")  # they run where they stand
+_EXTENDED = dis.EXTENDED_ARG
+_RESUME = dis.opmap.get("RESUME", -1)
+_PUSH_EXC_INFO = dis.opmap.get("PUSH_EXC_INFO", -1)
+_ENTRIES: Any = getattr(dis, "_inline_cache_entries", {})  # by name or by number
+_BY_NUMBER = _ENTRIES if isinstance(_ENTRIES, dict) else dict(zip(dis.opname, _ENTRIES))
+_CACHES = {number: int(_BY_NUMBER.get(name, 0)) for name, number in dis.opmap.items()}
+"""Units after an instruction in which the interpreter keeps what it learns."""
+_JUMP = re.compile(b"[%b]" % re.escape(bytes(number for number in dis.hasjrel if number < 256)), re.DOTALL)
+_BACKWARD = frozenset(number for name, number in dis.opmap.items() if "BACKWARD" in name)
+_ENTRY = re.compile(rb"[\x80-\xff][\x00-\x7f]*")  # of a table of positions: only its first byte has the highest bit set
+
+
+class Flag(list):  # type: ignore[type-arg]
+    """Set (true) while it holds an element. Compares by identity, and pickles as if it was set.
+
+    ``filename``, ``name``: of the code, whose qualified name it is. ``number``: whatever who is told makes of it.
+    ``original``: what the code was, where that is not a part of other code.
+    """
+
+    __slots__ = ("filename", "name", "number", "original")
+
+    def __init__(self, filename: str, name: str) -> None:
+        super().__init__((True,))
+        self.filename = filename
+        self.name = name
+        self.number: int | None = None
+        self.original: CodeType | None = None
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+    def __reduce__(self) -> Any:
+        return Flag, (self.filename, self.name)
+
+
+class Tells(NamedTuple):
+    """What code calls, things that pickle by name: of a function, and of a module's body."""
+
+    function: Any
+    module: Any
+
+
+def is_rewritten(code: CodeType) -> bool:
+    return bool(code.co_consts) and type(code.co_consts[-1]) is Flag
+
+
+def rewritten(code: CodeType, tells: Tells) -> CodeType:
+    """The same code, and all code in it, with look-ups."""
+    new = _rewritten(code, tells)
+    if is_rewritten(new):
+        new.co_consts[-1].original = code
+    return new
+
+
+def _rewritten(code: CodeType, tells: Tells) -> CodeType:
+    consts = tuple(_rewritten(each, tells) if type(each) is CodeType else each for each in code.co_consts)
+    tell = tells.function if code.co_flags & _OPTIMIZED else tells.module if code.co_name == "<module>" else None
+    if tell is None or code.co_name in _INSIDE:
+        return code.replace(co_consts=consts)
+    lookup = _lookup(len(consts))
+    parts = (None if code.co_flags & _GENERATORS else _at_start(code, lookup)) or _with_lookups(code, lookup)
+    flag = Flag(code.co_filename, code.co_qualname)
+    return code.replace(**parts, co_consts=(*consts, list.clear, tell, flag), co_stacksize=code.co_stacksize + 3)
+
+
+def _instruction(name: str, argument: int = 0) -> bytes:
+    number = dis.opmap[name]
+    extended = [each for shift in (24, 16, 8) if (each := argument >> shift)]
+    prefix = b"".join(bytes((_EXTENDED, each & 255)) for each in extended)
+    return prefix + bytes((number, argument & 255)) + b"\0\0" * _CACHES[number]
+
+
+@functools.cache
+def _lookup(clear: int) -> bytes:
+    """The instructions, given the place of `list.clear` among the constants; after it come tell and flag."""
+    body = _call(clear, clear + 2) + _call(clear + 1, clear + 2)
+    truth = _instruction("TO_BOOL") if sys.version_info >= (3, 13) else b""
+    jump = "POP_JUMP_FORWARD_IF_FALSE" if sys.version_info < (3, 12) else "POP_JUMP_IF_FALSE"
+    return _instruction("LOAD_CONST", clear + 2) + truth + _instruction(jump, len(body) // 2) + body
+
+
+def _call(function: int, argument: int) -> bytes:
+    null, load = _instruction("PUSH_NULL"), _instruction("LOAD_CONST", function)
+    before = null + load if sys.version_info < (3, 13) else load + null
+    call = (_instruction("PRECALL", 1) if sys.version_info < (3, 12) else b"") + _instruction("CALL", 1)
+    return before + _instruction("LOAD_CONST", argument) + call + _instruction("POP_TOP")
+
+
+def _at_start(code: CodeType, lookup: bytes) -> dict[str, Any] | None:
+    """What `_with_lookups` gives for a function that is no generator, in a third of the time.
+
+    None where an entry in the table of positions goes over the place.
+    """
+    old, lines, size = code.co_code, code.co_linetable, len(lookup) // 2
+    first = old[::2].index(_RESUME) + 1
+    unit = here = 0
+    while unit < first:
+        unit += (lines[here] & 7) + 1
+        here += 1
+        while here < len(lines) and lines[here] < 0x80:
+            here += 1
+    if unit > first:
+        return None
+    handlers = code.co_exceptiontable
+    if handlers:  # all of them are for what comes later
+        moved = [(start + size, end + size, target + size, depth) for start, end, target, depth in _handlers(handlers)]
+        handlers = _packed(moved)
+    return {
+        "co_code": old[: 2 * first] + lookup + old[2 * first :],
+        "co_linetable": lines[:here] + _nowhere(size) + lines[here:],
+        "co_exceptiontable": handlers,
+    }
+
+
+def _points(code: CodeType) -> dict[int, bool]:
+    """The units before which a look-up goes, in order, and whether it has the place of what it follows.
+
+    It stands where a function starts; where a generator or coroutine goes on, or handles an exception, which another
+    may throw into it.
+    """
+    numbers = code.co_code[::2]
+    if not code.co_flags & _GENERATORS:
+        return {numbers.index(_RESUME) + 1: True}
+    points = {at + 1: True for at, number in enumerate(numbers) if number == _RESUME}
+    for _, _, target, _ in _handlers(code.co_exceptiontable):
+        follows = numbers[target] == _PUSH_EXC_INFO
+        points.setdefault(target + follows, follows)
+    return dict(sorted(points.items()))
+
+
+def _with_lookups(code: CodeType, lookup: bytes) -> dict[str, Any]:
+    """The parts of code that change."""
+    old, size, points = bytearray(code.co_code), len(lookup) // 2, _points(code)
+    starts = [*points]
+    wider: dict[int, int] = {}  # first unit of a jump → EXTENDED_ARGs that it needs more, since it goes farther
+
+    def place(unit: int) -> int:
+        """Where it is now; after a look-up, if one goes before it, and before what makes it wider."""
+        return unit + size * bisect_right(starts, unit) + sum(more for start, more in wider.items() if start < unit)
+
+    def after(unit: int) -> int:
+        return place(unit) + 1 + wider.get(unit, 0)
+
+    # Nothing jumps over the start of a function.
+    jumps = [*_jumps(code.co_code)] if len(points) > 1 else []
+    arguments: list[int] = []
+    while len(arguments) < len(jumps):
+        arguments = []
+        for start, at, end, target in jumps:
+            arguments.append(abs(place(target) - after(end - 1)))
+            more = _prefix(arguments[-1]) - (at - start)
+            if more > wider.get(start, 0):
+                wider[start], arguments = more, []  # others may go farther now
+                break
+    extended = {}
+    for (start, at, _, _), argument in zip(jumps, arguments):
+        for unit in range(start, at + 1):
+            old[2 * unit + 1] = argument >> 8 * (at - unit) & 255
+        digits = range(at - start + wider.get(start, 0), at - start, -1)
+        extended[start] = b"".join(bytes((_EXTENDED, argument >> 8 * each & 255)) for each in digits)
+    parts: list[bytes | bytearray] = []
+    done = 0
+    for unit in sorted({*points, *wider}):
+        parts += [old[2 * done : 2 * unit], lookup if unit in points else b"", extended.get(unit, b"")]
+        done = unit
+    handlers = [
+        (place(start), after(end - 1), place(target) - (size if target in points else 0), depth)
+        for start, end, target, depth in _handlers(code.co_exceptiontable)
+    ]
+    return {
+        "co_code": b"".join([*parts, old[2 * done :]]),
+        "co_linetable": _lines(code.co_linetable, points, size, wider),
+        "co_exceptiontable": _packed(handlers),
+    }
+
+
+def _jumps(code: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """Of each jump its first unit, that of its number, the unit after it, the one that it goes to."""
+    numbers = code[::2]
+    for found in _JUMP.finditer(numbers):
+        start = at = found.start()
+        argument = code[2 * at + 1]
+        while start and numbers[start - 1] == _EXTENDED:
+            start -= 1
+            argument |= code[2 * start + 1] << 8 * (at - start)
+        end = at + 1 + _CACHES[numbers[at]]
+        yield start, at, end, end - argument if numbers[at] in _BACKWARD else end + argument
+
+
+def _prefix(argument: int) -> int:
+    """EXTENDED_ARGs that an argument needs."""
+    return max(0, (argument.bit_length() - 1) // 8)
+
+
+# -- tables: CPython's Objects/locations.md and Objects/exception_handling_notes.txt ---------------------------
+
+
+def _lines(table: bytes, points: dict[int, bool], size: int, wider: dict[int, int]) -> bytes:
+    """The table of positions. No tracer sees a line more: the first look-up, where a function starts, has no place; the
+    others have that of what they follow, or of what they stand before."""
+    units = sorted({*points, *wider}, reverse=True)
+    found = [*islice(_ENTRY.finditer(table), units[0] + 1)]  # each is for one unit or more
+    entries, rest = [each[0] for each in found], table[found[-1].end() :]
+    ends = [*accumulate((entry[0] & 7) + 1 for entry in entries)]
+    for unit in units:  # what is before it keeps its index
+        at = bisect_right(ends, unit)
+        entry = entries[at]
+        before = unit - (ends[at - 1] if at else 0)
+        behind = (entry[0] & 7) + 1 - before + wider.get(unit, 0)
+        new = _spread(entry, before)
+        if before:
+            entry = _again(entry)
+        if unit == units[-1]:
+            new.append(_nowhere(size))
+        elif points.get(unit):
+            new += _spread(entry if before else _again(entries[at - 1]), size)
+        elif unit in points:
+            new += _spread(entry, size)
+            entry = _again(entry)
+        entries[at : at + 1] = new + _spread(entry, behind)
+    return b"".join([*entries, rest])
+
+
+@functools.cache
+def _nowhere(size: int) -> bytes:
+    return b"".join(_spread(bytes((0x80 | 15 << 3,)), size))
+
+
+def _spread(entry: bytes, units: int) -> list[bytes]:
+    """The same place for so many units, of which an entry can be for eight."""
+    parts = []
+    while units > 0:
+        length = min(8, units)
+        parts.append(bytes((entry[0] & ~7 | length - 1,)) + entry[1:])
+        entry, units = _again(entry), units - length
+    return parts
+
+
+def _again(entry: bytes) -> bytes:
+    """The entry for the same place, when it is already the current one: the line is told as a difference."""
+    kind, head = entry[0] >> 3 & 15, entry[0] & 0x87
+    if kind in (10, 11, 12):
+        return bytes((head | 10 << 3,)) + entry[1:]
+    if kind in (13, 14):
+        at = 1
+        while entry[at] & 0x40:
+            at += 1
+        return bytes((head | kind << 3, 0)) + entry[at + 1 :]
+    return entry
+
+
+def _handlers(table: bytes) -> list[tuple[int, int, int, int]]:
+    """Of each handler the first unit it is for, the one after the last, where it begins, the depth of the stack."""
+    numbers, value = [], 0
+    for byte in table:
+        value = value << 6 | byte & 0x3F
+        if not byte & 0x40:
+            numbers.append(value)
+            value = 0
+    return [(each[0], each[0] + each[1], each[2], each[3]) for each in zip(*[iter(numbers)] * 4, strict=True)]
+
+
+def _packed(handlers: list[tuple[int, int, int, int]]) -> bytes:
+    parts = []
+    for start, end, target, depth in handlers:
+        parts += [_number(start, 0x80), *map(_number, (end - start, target, depth))]
+    return b"".join(parts)
+
+
+def _number(value: int, mark: int = 0) -> bytes:
+    digits = [value & 0x3F]
+    while value := value >> 6:
+        digits.append(value & 0x3F | 0x40)
+    digits.append(digits.pop() | mark)
+    return bytes(reversed(digits))
