@@ -149,7 +149,7 @@ def _additions(module: ast.Module) -> Iterator[tuple[str, str, Place]]:
     """Functions that take the place of a builtin that the module uses; methods that override one of a base beside."""
     own = {node.name for node in module.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
     used = {node.id for node in ast.walk(module) if isinstance(node, ast.Name)} & BUILTINS
-    end = module.body[-1].end_lineno or 0
+    end = (module.body[-1].end_lineno or 0) if module.body else 0
     for name in sorted(used - own):
         if name[0].islower():
             at = (end + 1, 0)

@@ -30,6 +30,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from statistics import mean, median
 from typing import Any, NamedTuple
@@ -41,6 +42,8 @@ from greenline.ci.affected import Answer, Request, affected
 from greenline.ci.audit import Replay, Step, history
 from greenline.ci.scores import interval
 from greenline.ci.shadow import Selected
+from greenline.depgraph.locks import is_manifest
+from greenline.depgraph.suites import is_config_name
 from greenline.depgraph.workspace import find
 
 ORACLE = """
@@ -104,6 +107,7 @@ def main() -> int:
     parser.add_argument("clone", type=Path)
     parser.add_argument("--python", required=True)
     parser.add_argument("--testmon", metavar="PYTHON", help="compare with testmon, which this interpreter has")
+    parser.add_argument("--testmon-options", default="", help="what pytest is given beside that in testmon's runs")
     parser.add_argument("--commits", type=int, default=100)
     parser.add_argument("--until", default="HEAD")
     parser.add_argument("--tests", default="", help="what pytest is given in the runs of all tests; default: nothing")
@@ -138,8 +142,18 @@ def main() -> int:
                     break
     finally:
         replay.close()
-    testmon = Testmon(home, args.testmon, tests).compare(commits[0], rows, until) if args.testmon else []
-    return summary(args.clone.name, rows, testmon)
+    testmon: list[tuple[int, list[str], float]] = []
+    if args.testmon:
+        options = [*tests, *args.testmon_options.split()]
+        testmon = Testmon(home, args.testmon, options).compare(commits[0], rows, until)
+    code = {commit for before, commit in pairwise(commits) if not changes_settings(args.clone, before, commit)}
+    return summary(args.clone.name, rows, testmon, code)
+
+
+def changes_settings(clone: Path, before: str, commit: str) -> bool:
+    """Whether a workflow of CI, a requirement or a setting of the build or of pytest changed."""
+    paths = trees.git(clone, "diff", "--name-only", "--no-renames", before, commit).splitlines()
+    return any(path.startswith(".github/") or is_manifest(path) or is_config_name(Path(path).name) for path in paths)
 
 
 def _kept(path: Path) -> list[Any]:
@@ -324,9 +338,12 @@ class Testmon:
         path = f"{self.home}:{self.root}:{self.root / 'src'}"
         environment = trees.environment() | {"PYTHONPATH": path, "ORACLE_OUT": str(out), "PYTHONDONTWRITEBYTECODE": "1"}
         command = [self.python, "-m", "pytest", "--testmon", "-q", "-p", "testmon_hooks"]
+        command += ["--continue-on-collection-errors", *self.tests]
         started = time.perf_counter()
-        subprocess.run([*command, *self.tests], cwd=self.root, env=environment, capture_output=True, check=False)
+        done = subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True, check=False)
         seconds = time.perf_counter() - started
+        if done.returncode not in (0, 1, 2, 5):  # tests failed, files that cannot be imported, nothing to run
+            raise SystemExit(f"testmon at {commit}: pytest ended with {done.returncode}\n{done.stdout[-2000:]}")
         return (json.loads(out.read_text()) if out.exists() else {}), seconds
 
 
@@ -334,7 +351,8 @@ def share(count: int, row: Row) -> str:
     return f"{100 * count / max(1, row.tests):5.1f} %"
 
 
-def summary(name: str, rows: list[Row], testmon: list[tuple[int, list[str], float]]) -> int:
+def summary(name: str, rows: list[Row], testmon: list[tuple[int, list[str], float]], code: set[str]) -> int:
+    """Print what was measured. ``code``: the commits that change no settings."""
     tests, selected, static, true = (
         sum(getattr(row, of) for row in rows) for of in ("tests", "selected", "static", "true")
     )
@@ -362,20 +380,27 @@ def summary(name: str, rows: list[Row], testmon: list[tuple[int, list[str], floa
         print(f"first failing test of {len(places)} reverts, mean place among the selected: {likely:.0f} %"
               f" as ordered, {files:.0f} % in file order, {chance:.0f} % at random")  # fmt: skip
     if testmon:
-        both = rows[: len(testmon)]
-        tests = sum(row.tests for row in both)
-        print_table(
-            {
-                "commits": str(len(both)),
-                "flipped": str(sum(len(row.flipped) for row in both)),
-                "testmon: selected": f"{100 * sum(ran for ran, _, _ in testmon) / tests:.1f} %",
-                "missed on the way back": str(sum(len(each) for _, each, _ in testmon)),
-                "seconds": f"{sum(seconds for *_, seconds in testmon):.0f}",
-                "greenline: selected": f"{100 * sum(row.selected for row in both) / tests:.1f} %",
-                "missed": str(sum(len(row.missed) for row in both)),
-                "greenline: seconds": f"{sum(row.seconds for row in both):.0f}",
-            }
-        )
+        both = list(zip(rows, testmon, strict=False))
+        for what, pairs in {
+            "all": both,
+            "without those that change settings": [each for each in both if each[0].commit in code],
+            "with tests that flip": [each for each in both if each[0].flipped],
+        }.items():
+            ours, theirs = [row for row, _ in pairs], [each for _, each in pairs]
+            tests = max(1, sum(row.tests for row in ours))
+            print_table(
+                {
+                    "commits": f"{len(pairs)}, {what}",
+                    "flipped": str(sum(len(row.flipped) for row in ours)),
+                    "testmon: selected": f"{100 * sum(ran for ran, _, _ in theirs) / tests:.1f} %",
+                    "missed on the way back": str(sum(len(each) for _, each, _ in theirs)),
+                    "seconds": f"{sum(seconds for *_, seconds in theirs):.0f}",
+                    "greenline: selected": f"{100 * sum(row.selected for row in ours) / tests:.1f} %",
+                    "missed": str(sum(len(row.missed) for row in ours)),
+                    "greenline: seconds": f"{sum(row.seconds for row in ours):.0f}",
+                    "true": f"{100 * sum(row.true for row in ours) / tests:.1f} %",
+                }
+            )
     for row in rows:
         for test, why in row.missed.items():
             print(f"missed at {row.commit[:10]}: {test}: {why}")

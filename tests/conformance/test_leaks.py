@@ -237,6 +237,14 @@ def test_modes(small: Path) -> None:
     assert names(only) == ["test_a"] and not only.complete
 
 
+def test_a_long_answer_can_tell_how_far_it_is(small: Path) -> None:
+    write(small, {"lib.py": A, "mode.py": A})
+    told: list[tuple[str, int, int]] = []
+    affected(str(small), Request(base="HEAD"), lambda *each: told.append(each))
+    what = "asking the evidence about each changed file"
+    assert [each for each in told if each[0] == what] == [(what, 0, 2), (what, 1, 2)]
+
+
 def test_likely_failures_run_first(small: Path) -> None:
     """b is what one test of test_z.py ran, a what all of the others did."""
     write(

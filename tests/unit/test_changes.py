@@ -30,7 +30,7 @@ CLASS = "class C(B):\n    x = 1\n    def m(self): return 1\n"
         ("def f(): return []", "def f(): yield 1", [("signature", "f"), ("body", "f")]),
         ("def f(): pass", "async def f(): pass", [("signature", "f")]),
         ("@cache\ndef f(): pass", "def f(): pass", [("signature", "f")]),
-        ("@app.route('/')\ndef f(): pass", "@app.route('/x')\ndef f(): pass", [("effect", "f")]),
+        ("@app.route('/')\ndef f(): pass", "@app.route('/x')\ndef f(): pass", [("decorator", "f")]),
         ("@jit\ndef f(): return 1", "@jit\ndef f(): return 2", [("body", "f"), ("body under a decorator", "f")]),
         ("def f(): 'a'", "def f(): 'b'", [("docstring", "f")]),
         ("'a'", "'b'", [("docstring", "")]),

@@ -28,6 +28,7 @@ BODY = "body"
 COMPILED = "body under a decorator"
 DEFAULT = "default"
 SIGNATURE = "signature"
+DECORATOR = "decorator"
 REMOVED = "removed"
 ADDED = "added"
 MEMBER = "member"
@@ -43,13 +44,14 @@ class Change(NamedTuple):
 
     ``kind``: one of the constants above. MEMBER is what a class has or is: its head ("C."), an attribute, a method
     that came or went. ``node``: the definition or statement, as it is now where it still is. ``target``: what an import
-    names, as in :class:`.blocks.Item`.
+    names, as in :class:`.blocks.Item`. ``before``: for DECORATOR, the function as it was.
     """
 
     kind: str
     name: str
     node: ast.AST | None = None
     target: tuple[Any, ...] | None = None
+    before: ast.AST | None = None
 
     @property
     def owner(self) -> str:
@@ -80,7 +82,8 @@ _PURE_CALLS = frozenset(
     TypeVar TypeVarTuple ParamSpec NewType namedtuple NamedTuple partial object Path PurePath PurePosixPath Decimal
     Fraction timedelta datetime date getLogger cast MappingProxyType Lock RLock ContextVar field auto attrgetter
     itemgetter defaultdict OrderedDict Counter deque join split splitlines format encode decode strip replace lower
-    upper dedent fromkeys items keys values union Struct local Event Semaphore""".split()  # noqa: SIM905
+    startswith endswith intern getenv absolute abspath dirname basename upper dedent fromkeys
+    items keys values union Struct local Event Semaphore""".split()  # noqa: SIM905
 )
 """Calls that only make a value."""
 
@@ -191,7 +194,8 @@ def function_kinds(name: str, old: Function, new: Function, in_class: bool) -> I
         return
     if not same(old.decorator_list, new.decorator_list):
         known = all(map(is_plain_decorator, (*old.decorator_list, *new.decorator_list)))
-        yield Change((MEMBER if in_class else SIGNATURE) if known else EFFECT, name, new)
+        kind = (MEMBER if in_class else SIGNATURE) if known else DECORATOR
+        yield Change(kind, name, new, before=None if known else old)
     elif type(old) is not type(new) or _shape(old) != _shape(new) or not _same_but_defaults(old, new):
         yield Change(SIGNATURE, name, new)
     elif not same(old.args, new.args):
@@ -282,6 +286,10 @@ def is_plain(item: Item) -> bool:
         decorated = all(map(is_plain_decorator, value.decorator_list))
         return decorated and not value.keywords and all(i.names and is_plain(i) for i in items(value.body))
     return _is_pure(value)
+
+
+def makes_only_a_value(call: ast.Call) -> bool:
+    return leaf(call) in _PURE_CALLS
 
 
 def _is_pure(node: ast.AST) -> bool:

@@ -90,7 +90,14 @@ def read_fixtures(
     if tree is None:
         return FileFixtures(opaque=True)
     lookups = any(name.encode() in source for name in _LOOKUPS)
-    return _Reader(tree, lookups, _name_matcher(python_functions), _name_matcher(python_classes)).facts()
+    return read_tree(tree, python_functions, python_classes, lookups)
+
+
+def read_tree(
+    tree: ast.Module, python_functions: Sequence[str], python_classes: Sequence[str], lookups: bool = True
+) -> FileFixtures:
+    """The facts of a file that is parsed. lookups: whether it may spell getfixturevalue."""
+    return _Reader(tree, lookups, name_matcher(python_functions), name_matcher(python_classes)).facts()
 
 
 class _Place(NamedTuple):
@@ -344,7 +351,7 @@ class _Reader:
         elif call and name == "given":
             marks.given = [keyword.arg or "" for keyword in call.keywords]
             marks.given_last = len(call.args)
-        elif name.lower().endswith("fixture") or _is_mark(node) or self._harmless(root):
+        elif name.lower().endswith("fixture") or is_mark(node) or self._harmless(root):
             pass
         elif root in self.values and depth < 5:
             self._mark(self.values[root], marks, depth + 1)
@@ -429,8 +436,7 @@ class _Reader:
         if facts.flag is False:
             return
         has_tests = any(self.is_test(name) or name.startswith("test") for name in facts.members)
-        decorators = " ".join(map(leaf, node.decorator_list)).lower()
-        sure = outer.sure and not _EXPANDING.search(decorators)
+        sure = outer.sure and not is_expanding(node)
         if not (facts.unittest or facts.flag or self.is_class(node.name)):
             words = " ".join((node.name, *map(leaf, node.bases))).lower()
             if not facts.unknown or not (has_tests or "test" in words or "case" in words):
@@ -506,7 +512,12 @@ def _root(node: ast.AST) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
-def _is_mark(node: ast.AST) -> bool:
+def is_expanding(node: ast.ClassDef) -> bool:
+    """May a decorator make several classes of this one, under other names?"""
+    return bool(_EXPANDING.search(" ".join(map(leaf, node.decorator_list)).lower()))
+
+
+def is_mark(node: ast.AST) -> bool:
     """Is this `pytest.mark.NAME`, or a call of it?"""
     while isinstance(node, ast.Attribute | ast.Call):
         node = node.func if isinstance(node, ast.Call) else node.value
@@ -519,7 +530,7 @@ def _strings(nodes: Iterable[ast.AST]) -> Iterator[str]:
     return (node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))
 
 
-def _name_matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
+def name_matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
     """pytest's rule for python_functions and python_classes: a prefix, or a glob."""
     globs = "|".join(fnmatch.translate(pattern) for pattern in patterns if re.search(r"[*?[]", pattern))
     match = re.compile(globs or r"(?!)").match

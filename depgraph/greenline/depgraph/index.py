@@ -61,6 +61,7 @@ class Opened(NamedTuple):
     suites: list[Suite]
     warnings: list[str]
     contents: Contents
+    progress: Progress | None = None  # for whoever has long to do with it
 
     def suites_by_name(self) -> dict[str, str]:
         return {suite.name: suite.root for suite in self.suites}
@@ -78,9 +79,10 @@ def open_change(
     Raises :class:`.workspace.GitError` when a commit is not here.
     """
     try:
-        return _open(workspace, config, base, head, progress)
+        opened = _open(workspace, config, base, head, progress)
     except cachefile.Corrupted:
-        return _open(workspace, config, base, head, progress)  # the bad file is gone
+        opened = _open(workspace, config, base, head, progress)  # the bad file is gone
+    return opened._replace(progress=progress)
 
 
 def _open(workspace: Workspace, config: Config, base: str, head: str | None, progress: Progress | None) -> Opened:
@@ -283,7 +285,7 @@ def _snapshot_of(
             for start in range(0, len(nodes), 256):
                 part = nodes[start : start + 256]
                 if progress and os.getpid() == owner:
-                    progress("reading imports", start, len(nodes))
+                    progress("first run here: reading imports", start, len(nodes))
                 for node, facts in zip(part, store.facts([jobs[node] for node in part], read), strict=True):
                     link = linker.link(paths[node], facts, ends.get(paths[node], ""))
                     found.append((snapshot.row_of(link), tuple(facts)))

@@ -45,6 +45,8 @@ class Probes:
             if getattr(sys.modules.get(module), name, None) is self._undo[0][2]:
                 self._replace(sys.modules[module], name, opener)
         self._replace(os, "open", _Watched(os.open, _opened(recorder, _flags_read)))
+        for module in _sqlite_modules():
+            self._replace(module, "connect", _Watched(module.connect, _connected(recorder)))
         for name, kind in (("listdir", "listed"), ("scandir", "listed"), ("stat", "queried"), ("lstat", "queried"),
                            ("access", "queried"), ("readlink", "queried")):  # fmt: skip
             self._replace(os, name, _Watched(getattr(os, name), _asked(recorder, kind)))
@@ -153,6 +155,32 @@ def _opened(recorder: Recorder, reads: Callable[[Any], bool]) -> Callable[..., N
             return
         path = os.fsdecode(file)
         recorder.note_path("opened" if _exists(path) else "queried", path)
+
+    return tell
+
+
+def _sqlite_modules() -> list[Any]:
+    """Where programs take `connect` from. Imported now: whoever imports it later would get the original."""
+    try:
+        import sqlite3.dbapi2
+    except ImportError:  # a Python that was built without
+        return []
+    return [sqlite3, sqlite3.dbapi2]
+
+
+def _connected(recorder: Recorder) -> Callable[..., None]:
+    """Compiled code opens the file of a database, and creates it where there is none."""
+    opened = _opened(recorder, _mode_reads)
+
+    def tell(database: Any, *_: Any, **options: Any) -> None:
+        path = os.fsdecode(database)
+        if path.startswith("file:"):  # a URI, with nothing or "localhost" before an absolute path
+            from urllib.parse import unquote
+
+            path = unquote(path[5:].partition("?")[0])
+            path = "/" + path.partition("//")[2].partition("/")[2] if path.startswith("//") else path
+        if path not in ("", ":memory:"):
+            opened(path)
 
     return tell
 

@@ -53,6 +53,26 @@ def _is_own_value(value: Any, file: File, find: Find, hops: int) -> bool:
     return False
 
 
+def own_values(name: str, file: File, find: Find, hops: int) -> list[tuple[Any, File]]:
+    """What a name of a file stands for, followed through imports, each with its file; [] where that is not known."""
+    found: list[tuple[Any, File]] = []
+    for value in _values(name, file):
+        if not isinstance(value, tuple):
+            found.append((value, file))
+            continue
+        files = find(file.path, value) if len(value) == 4 and hops > 0 else ()
+        meant = [each for where in files for each in own_values(value[2], where, find, hops - 1)]
+        if not meant:
+            return []
+        found += meant
+    return found
+
+
+def is_harmless_module(node: ast.expr, file: File) -> bool:
+    values = _values(node.id, file) if isinstance(node, ast.Name) else []
+    return bool(values) and all(isinstance(value, tuple) and value[0] in HARMLESS_MODULES for value in values)
+
+
 def _values(name: str, file: File) -> list[Any]:
     return [item.value for item in items(file.tree.body) if name in item.names]
 

@@ -10,6 +10,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from functools import cached_property
 from typing import NamedTuple
 
 from pyroaring import BitMap
@@ -19,15 +20,16 @@ from sqlalchemy.engine import Row
 from greenline.ci.evidence import forms
 from greenline.ci.evidence.closure import Fact, Facts, close
 from greenline.ci.evidence.forms import KEPT_RUNS, Entry
+from greenline.ci.evidence.inherited import Files, node_ids
 from greenline.ci.evidence.learned import Learner
 from greenline.ci.evidence.reading import Evidence
 from greenline.ci.evidence.records import Recorded, Test, read
-from greenline.ci.evidence.rule import affected_records
+from greenline.ci.evidence.rule import affected_records, judge
 from greenline.ci.evidence.states import State, since_recording, state_of
 from greenline.ci.evidence.tables import FACT, FILE, SUITE
+from greenline.ci.selection.fixture_users import importer_of
 from greenline.ci.store import open_store
 from greenline.depgraph.config import Config
-from greenline.depgraph.fixtures import read_fixtures
 from greenline.depgraph.index import Opened, open_change
 from greenline.depgraph.workspace import GitError, Workspace, blob_id
 
@@ -158,14 +160,15 @@ class _Writer:
         except GitError:  # the old state is not in this clone: nothing is known of what changed
             self.connection.execute(update(FILE).where(of_suite).values(complete=False))
             return BitMap()
-        for path in (change.path for change in since.changes if change.path in evidence.files):
+        judged = judge(since, self.config, evidence)
+        for path in sorted({change.path for change in since.changes if change.path in evidence.files} | judged.others):
             where = of_suite & (FILE.c.path == path)
             if self.opened.read_head(path) is None:
                 self.connection.execute(delete(FILE).where(where))
             else:
                 complete = self._complete(path, evidence.entries(path))
                 self.connection.execute(update(FILE).where(where).values(complete=complete))
-        return evidence.alive - affected_records(since, self.config, evidence)
+        return evidence.alive - affected_records(judged, evidence)
 
     def _oid(self, path: str) -> str:
         data = self.workspace.read(path)
@@ -230,16 +233,15 @@ class _Writer:
 
     def _complete(self, path: str, entries: Mapping[str, Entry]) -> bool:
         """Whether the file has no other tests, as far as syntax tells."""
-        source = self.opened.read_head(path)
-        suite = self.opened.graph.suites.suite_of(path)
-        names = (suite.python_functions, suite.python_classes) if suite else ()
-        found = read_fixtures(source, *names) if source is not None else None
-        if found is None or found.opaque or not path.endswith(".py"):
-            return False
-        ids = [test.node_id for test in found.tests]
+        ids = node_ids(path, self._sources, self.opened.graph.suites.names_of_tests(path))
         bare = {name.partition("[")[0] for name in entries}
-        covered = all(any(name == each or name.startswith(f"{each}::") for name in bare) for each in ids)
-        return bool(ids) and covered and "" not in ids and "*" not in found.test_imports
+        return ids is not None and all(
+            any(name == each or name.startswith(f"{each}::") for name in bare) for each in ids
+        )
+
+    @cached_property
+    def _sources(self) -> Files:
+        return Files(self.opened.read_head, importer_of(self.opened.graph))
 
     def _facts(self, suite_id: int, facts: Facts, numbers: Mapping[str, int]) -> None:
         fact_of = {number: fact for fact, number in facts.numbers.items()}

@@ -14,12 +14,12 @@ from typing import NamedTuple
 from pyroaring import BitMap
 
 from greenline.ci.evidence import forms
+from greenline.ci.evidence.heirs import other_tests
 from greenline.ci.evidence.names import Names
 from greenline.ci.evidence.python_rule import Hit, Rule
 from greenline.ci.evidence.reading import Evidence
 from greenline.ci.selection.data_files import DataRules
 from greenline.ci.selection.select import NATIVE, STUBS, Selection, select
-from greenline.depgraph.blocks import parse
 from greenline.depgraph.config import Config
 from greenline.depgraph.index import Opened
 from greenline.depgraph.layout import is_code
@@ -31,10 +31,15 @@ from greenline.depgraph.workspace import ABSENT, SUBMODULE
 
 
 class Judged(NamedTuple):
-    """What a change affects: changed file → hits, and what the static rule selects for the files left to it."""
+    """What a change affects.
+
+    ``hits``: changed file → hits. ``static``: what the static rule selects for the files left to it. ``others``: files
+    of tests that did not change and may have other tests now.
+    """
 
     hits: dict[str, list[Hit]]
     static: Selection
+    others: frozenset[str]
 
     @property
     def records(self) -> BitMap:
@@ -48,17 +53,21 @@ def judge(opened: Opened, config: Config, evidence: Evidence, reasons: bool = Fa
     left = [state for state in opened.changes if _is_static(opened, state, rules)]
     # Even for no file at all: it knows the tests that run always.
     static = select(opened._replace(changes=left), config, reasons)
-    if static.everything:
-        return Judged({}, static)
     rule = Rule(opened, evidence, Names(opened))
+    others = other_tests(rule)
+    if static.everything:
+        return Judged({}, static, others)
     rule.fetch(state.path for state in opened.changes if is_code(state.path))
-    found = {state.path: [hit for hit in _file(rule, state, rules) if hit.records] for state in opened.changes}
-    return Judged(found, static)
+    found = {}
+    for at, state in enumerate(opened.changes):
+        if opened.progress:
+            opened.progress("asking the evidence about each changed file", at, len(opened.changes))
+        found[state.path] = [hit for hit in _file(rule, state, rules) if hit.records]
+    return Judged(found, static, others)
 
 
-def affected_records(opened: Opened, config: Config, evidence: Evidence) -> BitMap:
-    """All records that the change affects, those of the static part included."""
-    judged = judge(opened, config, evidence)
+def affected_records(judged: Judged, evidence: Evidence) -> BitMap:
+    """All records that a change affects, those of the static part included."""
     if judged.static.everything:
         return evidence.alive
     found = judged.records
@@ -141,11 +150,11 @@ def _module(rule: Rule, state: FileState) -> Iterator[Hit]:
     elif state.base == ABSENT:
         yield from _added_module(rule, path)
     elif old != new:
-        before, after = (None if data is None else parse(data) for data in (old, new))
-        if before is None or after is None:
+        compared = rule.compared(state)
+        if compared is None:
             yield Hit(rule.importers(path), f"imported {path}, which cannot be compared")
         else:
-            yield from rule.module(path, before, after)
+            yield from rule.module(path, compared)
 
 
 def _added_module(rule: Rule, path: str) -> Iterator[Hit]:

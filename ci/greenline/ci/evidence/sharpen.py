@@ -41,7 +41,7 @@ class Known(NamedTuple):
     hit: BitMap
     hits: list[Hit]  # the smallest first
     own: dict[str, SelectedTest]  # what the static rule says of the files that are left to it
-    edited: frozenset[str]  # files that changed since the recording, up to the base
+    edited: frozenset[str]  # files that changed since the recording, up to the base, or may have other tests
     elsewhere: dict[str, BitMap]  # environment variable with another value now → records made with the old one
 
 
@@ -63,14 +63,17 @@ def known_suites(
                 f" not in this clone; git fetch --filter=blob:none origin {evidence.commit}"
             )
             continue
-        broken = affected_records(since, config, evidence) if since else BitMap()
+        past = judge(since, config, evidence) if since else None
+        broken = affected_records(past, evidence) if past else BitMap()
         judged = judge(opened, config, evidence)
-        edited = {state.path for state in since.changes} if since else ()
+        edited = judged.others
+        if since and past:
+            edited |= past.others | {state.path for state in since.changes}
         own = {test.path: test for test in judged.static.tests}
         hits = sorted((hit for hits in judged.hits.values() for hit in hits), key=lambda hit: len(hit.records))
         elsewhere = changed(evidence, config, environment)
         holds = evidence.alive - broken - BitMap().union(*elsewhere.values())
-        found.append(Known(evidence, holds, judged, judged.records, hits, own, frozenset(edited), elsewhere))
+        found.append(Known(evidence, holds, judged, judged.records, hits, own, edited, elsewhere))
     return found
 
 
@@ -78,7 +81,8 @@ def _since(opened: Opened, config: Config, evidence: Evidence) -> Opened | None:
     """The change from the records' state to the base; None where there is none."""
     if evidence.commit == opened.base and not evidence.dirty:
         return None
-    return since_recording(opened.workspace, config, evidence, opened.base)
+    since = since_recording(opened.workspace, config, evidence, opened.base)
+    return since._replace(progress=opened.progress)
 
 
 def sharpen(
@@ -209,8 +213,9 @@ def _file(opened: Opened, path: str, known: Known, asked: _Static, only: bool) -
         affected |= {
             name for name in entries.keys() - valid if static.node_ids is None or is_named(name, static.node_ids)
         }
+    wider = [each for each in own_ids if not is_test(each, entries)]
     found = [name for name in _grouped(entries, affected) if not own or _is_there(opened, path, name)]
-    found += [each for each in own_ids if not is_covered(each, entries)]
+    found = [name for name in found if not is_named(name, tuple(wider))] + wider
     if not found:
         return None, share
     ids = tuple(dict.fromkeys(found))
@@ -233,14 +238,19 @@ _NOBODY = SelectedTest("", None, "")
 
 
 def _is_there(opened: Opened, path: str, name: str) -> bool:
-    """Whether an edited file may still have a test of this name."""
-    last = name.partition("[")[0].rpartition("::")[2]
-    return last.encode() in (opened.read_head(path) or b"")
+    """Whether an edited file may still have a test: its text spells the name, or never did (it is inherited)."""
+    word = name.partition("[")[0].rpartition("::")[2].encode()
+    before = next((state.base for state in opened.changes if state.path == path), None)
+    return (
+        before is None
+        or word in (opened.read_head(path) or b"")
+        or word not in (opened.contents.get(path, before) or b"")
+    )
 
 
-def is_covered(node_id: str, entries: Mapping[str, Entry]) -> bool:
-    """Whether tests are known under this id."""
-    return any(is_named(name, (node_id,)) for name in entries)
+def is_test(node_id: str, entries: Mapping[str, Entry]) -> bool:
+    """Whether an id names known tests one by one, rather than a class or what nobody has seen."""
+    return any(name == node_id or name.startswith(f"{node_id}[") for name in entries)
 
 
 def _grouped(known: Iterable[str], chosen: set[str]) -> list[str]:
@@ -280,6 +290,10 @@ def verdicts(
             hit = _closest(known, records)
             if not records:
                 found.append(Verdict(test, None, _why_not(known, entry)))
+            elif not hit.why and path in known.judged.others:
+                found.append(
+                    Verdict(test, None, "a class from which one of its file inherits may have other tests now")
+                )
             else:
                 found.append(Verdict(test, bool(hit.why), hit.why or "it ran nothing that changed"))
     return found

@@ -64,7 +64,7 @@ def add_requesters(found: Found, path: str, changed: set[str], before: FileFixtu
     """Add the tests that use one of these fixtures of a file."""
     graph = found.graph
     reached = graph.dependents([graph.node(path)])
-    imported = _importer_of(graph)
+    imported = importer_of(graph)
     loaded = [imported("", name) for suite in found.opened.suites for name in suite.plugins]
     if any(graph.node(plugin) in reached for plugin in loaded if plugin):
         reached |= set(graph.with_flag(TEST))
@@ -90,7 +90,7 @@ def add_requesters(found: Found, path: str, changed: set[str], before: FileFixtu
             found.test(test, node_ids, f"requests a fixture: {why}")
 
 
-def _importer_of(graph: Graph) -> Callable[[str, str], str | None]:
+def importer_of(graph: Graph) -> Callable[[str, str], str | None]:
     """(path, module as it is written there) → the file that it means, None if it is none of the repository's."""
     resolver = Resolver(graph.modules())
 

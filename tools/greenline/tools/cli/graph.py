@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from greenline.ci.environment import no_commit
 from greenline.depgraph import code_graph, edge_cost, import_advice, reachability
 from greenline.depgraph.code_graph import CONFTEST, IMPORT, LAZY, NAMED, PACKAGE, CodeGraph, Reference
 from greenline.depgraph.config import load
@@ -241,7 +242,7 @@ def _changes(graph: CodeGraph, since: str | None, commits: int | None) -> tuple[
     if since is not None:
         start = workspace.resolve(since)
         if start is None:
-            raise GreenlineError(f"--since: git knows no commit {since!r}", "git fetch it first")
+            raise no_commit(workspace, "--since: ", since)
     count = commits if commits is not None else -1 if since else RECENT
     changes = code_graph.recent_changes(graph.names.opened.workspace, graph.paths, start, count)
     if changes and (since or commits or len(changes) >= ENOUGH):

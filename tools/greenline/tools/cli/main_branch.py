@@ -45,13 +45,14 @@ def record(junit: tuple[str, ...], results: tuple[str, ...], commit: str, at: st
     """
     from greenline.ci import last_green, main_health
     from greenline.ci.breakage import failures
+    from greenline.ci.environment import no_commit
 
     if not junit and not results:
         raise GreenlineError("greenline main record needs the reports of a run", "--junit FILE, or --results FILE")
     workspace, _, store = _open()
     oid = workspace.resolve(commit)
     if oid is None:
-        raise GreenlineError(f"--commit: git knows no commit {commit!r}", "git fetch it first")
+        raise no_commit(workspace, "--commit: ", commit)
     files = [entry.path for entry in workspace.entries(oid)]
     told = [failures.read_junit(junit, files), failures.read_stream(results)]
     lost = [path for each in told for path in each.lost]

@@ -64,7 +64,7 @@ class Progress:
             return
         share = f" {100 * done // of} %" if of > 1 else ""
         end = "\r" if self._terminal else "\n"
-        print(f"greenline: first run here: {what}{share}  ", end=end, file=sys.stderr, flush=True)
+        print(f"greenline: {what}{share}  ", end=end, file=sys.stderr, flush=True)
         self._told = now
 
 
