@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import marshal
+import shutil
 import sys
 from pathlib import Path
 
@@ -144,3 +145,82 @@ def test_files_of_compiled_code_are_as_always(tmp_path: Path) -> None:
         assert "1 passed" in run(sys.executable, tmp_path, GREENLINE_RECORDING=recording, PYTHONDONTWRITEBYTECODE="")
         kept.append({each.name: marshal.loads(each.read_bytes()[16:]) for each in tmp_path.glob("__pycache__/*")})
     assert kept[0] == kept[1] and len(kept[0]) == 2
+
+
+def test_compiled_files_that_came_from_another_folder(tmp_path: Path) -> None:
+    """They name the files of that folder until the import system or pytest corrects them."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    write(one, {".git/HEAD": "", "app.py": "def f():\n    return 1\n"})
+    write(one, {"test_it.py": "import app\n\ndef test_it():\n    assert app.f() == 1\n"})
+    run(sys.executable, one, PYTHONDONTWRITEBYTECODE="")
+    shutil.copytree(one, two)
+    assert len([*two.glob("__pycache__/*.pyc")]) == 2
+    assert "1 passed" in run(sys.executable, two)
+    assert Records(two / "out").blocks("test_it") == Records(one / "out").blocks("test_it") != set()
+
+
+RUDE = {
+    ".git/HEAD": "",
+    "app.py": """
+import gc
+
+class Kept:
+    def __init__(self): self.me = self
+    def __del__(self): gone()
+
+def gone(): pass
+def used(): return 1
+""",
+    "late.py": "import gc, app\n\nfor _ in range(50):\n    app.Kept()\n    gc.collect(0)\n\ndef end(): return 2\n",
+    "test_rude.py": """
+import gc, os, sys
+import app
+
+def test_frames_are_hidden(monkeypatch):
+    monkeypatch.delattr(sys, "_getframe")
+    assert os.environ.get("RUDE") is None
+    assert app.used() == 1 and os.path.exists(__file__)
+
+def test_finalizers_in_the_middle():
+    before = gc.get_threshold()
+    gc.set_threshold(1)
+    try:
+        for _ in range(50):
+            app.Kept()
+        import late
+        assert late.end() == 2 and os.environ.get("RUDE2") is None
+    finally:
+        gc.set_threshold(*before)
+
+def test_a_profiler_of_the_repository():
+    seen = []
+    def profiler(frame, event, arg):
+        seen.append(event)
+        os.environ.get("RUDE3")
+    sys.setprofile(profiler)
+    try:
+        app.used()
+    finally:
+        sys.setprofile(None)
+    assert "call" in seen
+
+def test_no_room_on_the_stack():
+    def deep(n):
+        try:
+            return deep(n + 1)
+        except RecursionError:
+            return app.used()
+    assert deep(0) == 1
+""",
+}
+
+
+def test_rude_tests(tmp_path: Path) -> None:
+    write(tmp_path, RUDE)
+    said = run(sys.executable, tmp_path)
+    assert "4 passed" in said and "warning" not in said
+    seen = Records(tmp_path / "out")
+    assert all("app.py::used" in seen.blocks(test) for test in seen.tests if "finalizers" not in test)
+    assert {"late.py::end", "app.py::gone", "app.py::Kept.__del__"} <= seen.blocks("test_finalizers_in_the_middle")
+    for name, test in (("RUDE", "test_frames_are_hidden"), ("RUDE2", "test_finalizers_in_the_middle")):
+        assert name in seen.tests[test]["env"]

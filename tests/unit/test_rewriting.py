@@ -20,22 +20,33 @@ import pytest
 
 from pytest_greenline import loading, rewriting
 from pytest_greenline.loading import Loading
-from pytest_greenline.rewriting import Flag, Tells, is_rewritten, rewritten
+from pytest_greenline.rewriting import Flag, Listener, Name, is_rewritten, rewritten
 
 pytestmark = pytest.mark.skipif(not rewriting.POSSIBLE, reason="the code of this Python is not rewritten")
 
 MODULES = ("argparse", "ast", "asyncio.tasks", "contextlib", "dataclasses", "enum", "http.client", "inspect", "shutil",
            "subprocess", "tarfile", "tokenize", "traceback", "typing", "zipfile", "unittest.mock")  # fmt: skip
-TOLD: list[str] = []
+FLAGS, NOW = Name(__name__, "FLAGS"), Name(__name__, "NOW")
+AT_ONCE: list[str] = []
 
 
 def tell(flag: Flag) -> None:
-    assert not flag  # it is cleared before
-    TOLD.append(flag.name)
+    assert not flag and FLAGS[-1] is flag  # it is cleared, and told
+    AT_ONCE.append(flag.name)
+
+
+LISTENER = Listener(FLAGS, NOW, tell)
+
+
+def told() -> list[str]:
+    """The names of what told since this was asked last."""
+    names = [flag.name for flag in FLAGS]
+    FLAGS.clear()
+    return names
 
 
 def compiled(source: str, name: str = "app.py") -> CodeType:
-    return rewritten(compile(source, name, "exec"), Tells(tell, tell))
+    return rewritten(compile(source, name, "exec"), LISTENER)
 
 
 def nested(one: CodeType, two: CodeType) -> Iterator[tuple[CodeType, CodeType]]:
@@ -45,17 +56,16 @@ def nested(one: CodeType, two: CodeType) -> Iterator[tuple[CodeType, CodeType]]:
             yield from nested(first, second)
 
 
-def without_lookups(code: CodeType, consts: int) -> tuple[list[dis.Instruction], list[dis.Instruction]]:
+def without_lookups(code: CodeType) -> tuple[list[dis.Instruction], list[dis.Instruction]]:
     """The instructions of rewritten code that are as they were, and those of its look-ups."""
     instructions = [each for each in dis.get_instructions(code) if each.opname != "EXTENDED_ARG"]
-    ours = (code.co_consts[consts:] or (None,)) if is_rewritten(code) else ()
     lookups, kept, at = [], [], 0
     while at < len(instructions):
         each = instructions[at]
-        if each.opname == "LOAD_CONST" and any(each.argval is one for one in ours):
+        if each.opname == "LOAD_CONST" and is_rewritten(code) and each.argval is code.co_consts[-1]:
             end = at
             pops = 0
-            while pops < 2:  # both calls leave something that is dropped
+            while pops < 3:  # what the list, clearing and telling leave is dropped
                 pops += instructions[end].opname == "POP_TOP"
                 end += 1
             lookups += instructions[at:end]
@@ -81,9 +91,9 @@ def test_nothing_else_changes(module: str) -> None:
     source = importlib.import_module(module).__spec__.loader.get_source(module)  # type: ignore[union-attr]
     before = compile(source, module, "exec")
     count = 0
-    for old, new in nested(before, rewritten(before, Tells(tell, tell))):
+    for old, new in nested(before, rewritten(before, LISTENER)):
         instructions = [each for each in dis.get_instructions(old) if each.opname != "EXTENDED_ARG"]
-        kept, lookups = without_lookups(new, len(old.co_consts))
+        kept, lookups = without_lookups(new)
         count += bool(lookups)
         assert [each.opname for each in kept] == [each.opname for each in instructions]
         assert [each.positions for each in kept] == [each.positions for each in instructions]
@@ -193,10 +203,10 @@ def test_generators_behave(lines: int) -> None:
     expected: dict[str, Any] = {}
     exec(code, expected)
     found: dict[str, Any] = {}
-    exec(rewritten(code, Tells(tell, tell)), found)
-    TOLD.clear()
+    exec(rewritten(code, LISTENER), found)
+    told()
     assert _scenario(found) == _scenario(expected)
-    assert {"plain", "delegating", "managed", "long", "waits", "waits.<locals>.each"} <= set(TOLD)
+    assert {"plain", "delegating", "managed", "long", "waits", "waits.<locals>.each"} <= set(told())
 
 
 def test_jumps_that_just_grow() -> None:
@@ -212,13 +222,41 @@ def test_jumps_that_just_grow() -> None:
 def test_told_once_until_set_again() -> None:
     space: dict[str, Any] = {}
     exec(compiled("def f(n):\n    return n and f(n - 1)\n\ndef g():\n    return [f(i) for i in range(3)]\n"), space)
-    TOLD.clear()
+    told()
     space["g"]()
     space["f"](5)
-    assert TOLD == ["g", "f"]
+    assert told() == ["g", "f"]
     space["f"].__code__.co_consts[-1].append(True)
     space["g"]()
-    assert TOLD == ["g", "f", "f"]
+    assert told() == ["f"]
+
+
+def test_told_at_once() -> None:
+    space: dict[str, Any] = {}
+    AT_ONCE.clear()
+    exec(compiled("def f():\n    return 1\n"), space)
+    assert AT_ONCE == ["<module>"]
+    NOW.append(True)
+    try:
+        assert space["f"]() == 1
+    finally:
+        NOW.clear()
+    assert AT_ONCE == ["<module>", "f"]
+
+
+def test_told_where_the_stack_has_no_room() -> None:
+    space: dict[str, Any] = {}
+    exec(compiled("def f():\n    return 1\n"), space)
+
+    def deep() -> int:
+        try:
+            return deep()
+        except RecursionError:
+            return int(space["f"]())
+
+    told()
+    assert deep() == 1
+    assert "f" in told()
 
 
 def test_a_generator_tells_where_it_goes_on() -> None:
@@ -232,9 +270,9 @@ def test_a_generator_tells_where_it_goes_on() -> None:
         for _ in range(result - 1 if result < 3 else 1):
             next(generator)
         flag[:] = [True]
-        TOLD.clear()
+        told()
         assert resume(generator) == result
-        assert TOLD == ["f"]
+        assert told() == ["f"]
 
 
 TRACED = """
@@ -301,7 +339,7 @@ def test_tracers_see_the_same_lines() -> None:
         return seen
 
     plain = compile(TRACED, "app.py", "exec")
-    assert lines(rewritten(plain, Tells(TOLD.append, TOLD.append))) == lines(plain)
+    assert lines(rewritten(plain, LISTENER)) == lines(plain)
 
 
 def test_tracebacks_and_the_stack() -> None:
@@ -317,21 +355,22 @@ def test_many_constants() -> None:
     source = "def f():\n    return [" + ", ".join(f"{i}.5 + x" for i in range(400)) + "]\n"
     space: dict[str, Any] = {"x": 1}
     exec(compiled(source), space)
-    TOLD.clear()
-    assert space["f"]()[399] == 400.5 and TOLD == ["f"]
+    told()
+    assert space["f"]()[399] == 400.5 and told() == ["f"]
 
 
 def test_code_compares_hashes_and_pickles() -> None:
-    one = _module_code("def f():\n    return 1\n", loading.TELLS)
+    one = _module_code("def f():\n    return 1\n", loading.LISTENER)
     assert one == one.replace() and hash(one) == hash(one.replace())
     flag = pickle.loads(pickle.dumps(one.co_consts[-1]))
     assert flag and (flag.filename, flag.name) == ("app.py", "f")
-    assert pickle.loads(pickle.dumps(loading.TELL)) is loading.TELL
+    for each in loading.LISTENER:
+        assert pickle.loads(pickle.dumps(each)) is each
     assert copy.deepcopy(FunctionType(one, {}))() == 1
 
 
-def _module_code(source: str, tells: Tells) -> CodeType:
-    module = rewritten(compile(source, "app.py", "exec"), tells)
+def _module_code(source: str, listener: Listener) -> CodeType:
+    module = rewritten(compile(source, "app.py", "exec"), listener)
     return next(each for each in module.co_consts if isinstance(each, CodeType))
 
 
@@ -349,8 +388,8 @@ def test_loading() -> None:
         pytest.skip("this test session itself is recorded")
     seen = Seen()
 
-    def rewrite(code: CodeType, tells: Tells) -> CodeType:
-        return rewritten(code, tells) if code.co_filename == "app.py" else code
+    def rewrite(code: CodeType, listener: Listener) -> CodeType:
+        return rewritten(code, listener) if code.co_filename == "app.py" else code
 
     loads = Loading(lambda code, frame: None, note, seen, rewrite)
     loads.count_for(blocks := set(), plain=True)
@@ -387,7 +426,7 @@ def test_future_features_of_who_compiles() -> None:
     source = "def f(x: undefined): pass\n"
     if loading._active is not None:
         pytest.skip("this test session itself is recorded")
-    loads = Loading(lambda code, frame: None, lambda filename, name: None, Seen(), lambda code, tells: code)
+    loads = Loading(lambda code, frame: None, lambda filename, name: None, Seen(), lambda code, listener: code)
     loads.start()
     try:
         exec(compile(source, "x", "exec"), {})

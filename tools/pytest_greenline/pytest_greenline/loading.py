@@ -21,7 +21,7 @@ from types import CodeType, FrameType, FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, Union
 
 from pytest_greenline import rewriting
-from pytest_greenline.rewriting import Flag, Tells, is_rewritten
+from pytest_greenline.rewriting import Flag, Listener, Name, is_rewritten
 
 if TYPE_CHECKING:
     from pytest_greenline.cores import Seen
@@ -47,37 +47,21 @@ def impossible() -> str:
     return f"{reader} is installed, and reads the instructions of functions" if reader else ""
 
 
-class _Tell(functools.partial[None]):
-    """Code of functions calls it with its flag; what that does can change."""
-
-    def __reduce__(self) -> str:
-        return "TELL"
-
-
-def _nobody(flag: Flag) -> None:
-    """Recording is over."""
-
-
-TELL = _Tell(_nobody)
-
-
-def _set_tell(function: Callable[[Flag], None]) -> None:
-    TELL.__setstate__((function, (), {}, None))  # type: ignore[attr-defined]
+TOLD, NOW = Name(__name__, "TOLD"), Name(__name__, "NOW")
 
 
 def tell_now(flag: Flag) -> None:
-    """The body of a module tells."""
     if _active is not None:
         _active.told_now(flag, _getframe(1))
 
 
-TELLS = Tells(TELL, tell_now)
+LISTENER = Listener(TOLD, NOW, tell_now)
 _number_of = operator.attrgetter("number")
 
 
 Ran = Callable[[CodeType, FrameType], None]
 Note = Callable[[str, str], Union[int, None]]
-Rewrite = Callable[[CodeType, Tells], CodeType]
+Rewrite = Callable[[CodeType, Listener], CodeType]
 
 
 class Loading:
@@ -92,8 +76,7 @@ class Loading:
         self._note = note
         self._seen = seen
         self._rewrite = rewrite
-        self._told: list[Flag] = []  # and not counted yet
-        self._cleared: list[Flag] = []  # by those that were counted at once
+        self._cleared: list[Flag] = []  # of those that were counted at once
         self._numbered: list[Flag] = []
         self._undo: list[tuple[Any, str, Any]] = []
 
@@ -114,7 +97,7 @@ class Loading:
         for target, name, original in reversed(self._undo):
             setattr(target, name, original)
         self._undo = []
-        _set_tell(_nobody)
+        NOW.clear()
 
     def _replace(self, target: Any, name: str, new: Any) -> None:
         self._undo.append((target, name, getattr(target, name)))
@@ -122,19 +105,18 @@ class Loading:
 
     def count_for(self, blocks: set[int], plain: bool) -> None:
         """What was told is counted. From now on ``blocks`` counts, and each function tells again."""
-        told = self._told[:]
-        del self._told[: len(told)]
-        seen = self._seen
-        counted: set[int | None] = set(map(_number_of, told))
+        told = TOLD[:]
+        del TOLD[: len(told)]
+        seen, counted = self._seen, self._seen.now
+        counted.update(map(_number_of, told))
         if None in counted:
+            counted.discard(None)
             for flag in told:
                 if flag.number is None:
                     flag.number = self._note(flag.filename, flag.name)
-                    counted.add(flag.number)
                     if flag.number is not None:
+                        counted.add(flag.number)
                         self._numbered.append(flag)
-            counted.discard(None)
-        seen.now.update(counted)  # type: ignore[arg-type]
         cleared, self._cleared = self._cleared, []
         for flag in (*told, *cleared):
             flag.append(True)
@@ -143,9 +125,11 @@ class Loading:
             self._listen()
 
     def _listen(self) -> None:
-        _set_tell(self._told.append if self._seen.plain else tell_now)
+        NOW[:] = [] if self._seen.plain else [True]
 
     def told_now(self, flag: Flag, frame: FrameType) -> None:
+        if flag in TOLD:  # it is counted here
+            TOLD.remove(flag)
         self._cleared.append(flag)
         self._ran(frame.f_code, frame)
         number = (self._seen.numbers.get(flag.filename) or _NEW).get(flag.name)
@@ -162,7 +146,7 @@ class Loading:
         """Code as it shall run; anything else as it is."""
         if type(made) is not CodeType or is_rewritten(made):
             return made
-        return self._rewrite(made, TELLS)
+        return self._rewrite(made, LISTENER)
 
     def rewrite_functions(self) -> None:
         """Those that exist already."""

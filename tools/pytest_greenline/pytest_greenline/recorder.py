@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from pytest_greenline.cores import Seen, core
 from pytest_greenline.inside import Inside
-from pytest_greenline.rewriting import Tells, rewritten
+from pytest_greenline.rewriting import Listener, rewritten
 
 VERSION = 1
 SESSION, BETWEEN = "hook:session", "hook:between"
@@ -291,13 +291,13 @@ class Recorder:
         self._paths[filename] = path
         return path
 
-    def _rewritten(self, code: CodeType, tells: Tells) -> CodeType:
+    def _rewritten(self, code: CodeType, listener: Listener) -> CodeType:
         """Code of the repository tells that it runs, but that of a recorder does not."""
         try:
             filename = code.co_filename
             if filename.startswith("<") or self.inside.relative(filename) is None or self.failure:
                 return code
-            return code if os.path.dirname(filename) == _HERE else rewritten(code, tells)
+            return code if os.path.dirname(filename) == _HERE else rewritten(code, listener)
         except Exception as error:
             self.fail(error)
             return code

@@ -1,4 +1,4 @@
-"""A look-up at the start of a function's code: ``if FLAG: FLAG.clear(); tell(FLAG)``.
+"""A look-up at the start of a function's code: ``if FLAG: TOLD.append(FLAG); FLAG.clear()``.
 
 As long as its flag is set, a function tells that it runs, once. After that a call costs two instructions, where a hook
 of the interpreter costs a call of its own each time (`sys.setprofile`), or new instructions whenever it is switched on
@@ -59,36 +59,54 @@ class Flag(list):  # type: ignore[type-arg]
         return Flag, (self.filename, self.name)
 
 
-class Tells(NamedTuple):
-    """What code calls, things that pickle by name: of a function, and of a module's body."""
+class Name(list):  # type: ignore[type-arg]
+    """A list that code holds, and that pickles by its name in a module."""
 
-    function: Any
-    module: Any
+    def __init__(self, module: str, name: str) -> None:
+        super().__init__()
+        self.__module__ = module
+        self.name = name
+
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+    def __reduce__(self) -> str:
+        return self.name
+
+
+class Listener(NamedTuple):
+    """Whom code tells. ``told`` gets its flag. Where ``now`` is not empty, and always for a module's body, ``tell`` is
+    called with it: a function of a module, as code has to pickle.
+    """
+
+    told: Name
+    now: Name
+    tell: Any
 
 
 def is_rewritten(code: CodeType) -> bool:
     return bool(code.co_consts) and type(code.co_consts[-1]) is Flag
 
 
-def rewritten(code: CodeType, tells: Tells) -> CodeType:
+def rewritten(code: CodeType, listener: Listener) -> CodeType:
     """The same code, and all code in it, with look-ups."""
-    new = _rewritten(code, tells)
+    new = _rewritten(code, listener)
     if is_rewritten(new):
         new.co_consts[-1].original = code
     return new
 
 
-def _rewritten(code: CodeType, tells: Tells) -> CodeType:
+def _rewritten(code: CodeType, listener: Listener) -> CodeType:
     consts = code.co_consts
     if CodeType in map(type, consts):
-        consts = tuple([_rewritten(each, tells) if type(each) is CodeType else each for each in consts])
-    tell = tells.function if code.co_flags & _OPTIMIZED else tells.module if code.co_name == "<module>" else None
-    if tell is None or code.co_name in _INSIDE:
+        consts = tuple([_rewritten(each, listener) if type(each) is CodeType else each for each in consts])
+    is_function = code.co_flags & _OPTIMIZED and code.co_name not in _INSIDE
+    if not is_function and code.co_name != "<module>":
         return code.replace(co_consts=consts)
     lookup = _lookup(len(consts))
     parts = (None if code.co_flags & _GENERATORS else _at_start(code, lookup)) or _with_lookups(code, lookup)
-    flag = Flag(code.co_filename, code.co_qualname)
-    return code.replace(**parts, co_consts=(*consts, list.clear, tell, flag), co_stacksize=code.co_stacksize + 3)
+    told, now, tell = listener
+    ours = (list.clear, told, now if is_function else True, tell, Flag(code.co_filename, code.co_qualname))
+    return code.replace(**parts, co_consts=(*consts, *ours), co_stacksize=code.co_stacksize + 3)
 
 
 def _instruction(name: str, argument: int = 0) -> bytes:
@@ -99,19 +117,34 @@ def _instruction(name: str, argument: int = 0) -> bytes:
 
 
 @functools.cache
-def _lookup(clear: int) -> bytes:
-    """The instructions, given the place of `list.clear` among the constants; after it come tell and flag."""
-    body = _call(clear, clear + 2) + _call(clear + 1, clear + 2)
+def _lookup(first: int) -> bytes:
+    """The instructions: ``if FLAG: TOLD.append(FLAG); FLAG.clear(); if NOW: tell(FLAG)``.
+
+    ``first``: where the constants begin that it needs: `list.clear`, told, now, tell, flag. No other thread runs
+    between the first two steps, and the first of them calls nothing, so it cannot fail where the stack has no room.
+    """
+    clear, told, now, tell, flag = range(first, first + 5)
+    at_once = _unless(now, _call(tell, flag))
+    append = _load(told) + _load(flag) + _instruction("LIST_APPEND", 1) + _instruction("POP_TOP")
+    return _unless(flag, append + _call(clear, flag) + at_once)
+
+
+def _unless(const: int, body: bytes) -> bytes:
+    """Goes over the body if the constant is false."""
     truth = _instruction("TO_BOOL") if sys.version_info >= (3, 13) else b""
     jump = "POP_JUMP_FORWARD_IF_FALSE" if sys.version_info < (3, 12) else "POP_JUMP_IF_FALSE"
-    return _instruction("LOAD_CONST", clear + 2) + truth + _instruction(jump, len(body) // 2) + body
+    return _load(const) + truth + _instruction(jump, len(body) // 2) + body
 
 
 def _call(function: int, argument: int) -> bytes:
-    null, load = _instruction("PUSH_NULL"), _instruction("LOAD_CONST", function)
-    before = null + load if sys.version_info < (3, 13) else load + null
+    null = _instruction("PUSH_NULL")
+    before = null + _load(function) if sys.version_info < (3, 13) else _load(function) + null
     call = (_instruction("PRECALL", 1) if sys.version_info < (3, 12) else b"") + _instruction("CALL", 1)
-    return before + _instruction("LOAD_CONST", argument) + call + _instruction("POP_TOP")
+    return before + _load(argument) + call + _instruction("POP_TOP")
+
+
+def _load(const: int) -> bytes:
+    return _instruction("LOAD_CONST", const)
 
 
 def _at_start(code: CodeType, lookup: bytes) -> dict[str, Any] | None:
