@@ -65,7 +65,7 @@ def without_lookups(code: CodeType) -> tuple[list[dis.Instruction], list[dis.Ins
         if each.opname == "LOAD_CONST" and is_rewritten(code) and each.argval is code.co_consts[-1]:
             end = at
             pops = 0
-            while pops < 3:  # what the list, clearing and telling leave is dropped
+            while pops < 2:  # what the list and telling leave is dropped
                 pops += instructions[end].opname == "POP_TOP"
                 end += 1
             lookups += instructions[at:end]

@@ -67,7 +67,7 @@ def system(recorder: Recorder) -> Callable[[Any], int]:
 
 
 def spawn(recorder: Recorder, original: Callable[..., int]) -> Callable[..., int]:
-    """`os.posix_spawn` and what multiprocessing starts processes with: both take (path, args, …)."""
+    """`os.posix_spawn`, which takes (path, args, …)."""
 
     def spawned(path: Any, args: Any, *rest: Any, **options: Any) -> int:
         try:
@@ -84,6 +84,12 @@ def spawn(recorder: Recorder, original: Callable[..., int]) -> Callable[..., int
         return original(path, args, *rest, **options)
 
     return spawned
+
+
+def fork_exec(recorder: Recorder, original: Callable[..., int]) -> Callable[..., int]:
+    """What multiprocessing starts processes with: it takes (args, paths, …)."""
+    spawned = spawn(recorder, lambda path, args, *rest: original(args, [path], *rest))
+    return lambda args, paths, *rest: spawned(paths[0], args, *rest)
 
 
 def recorded_command(words: Sequence[str], cwd: str, path: str | None, ticket: dict[str, Any]) -> list[str] | None:

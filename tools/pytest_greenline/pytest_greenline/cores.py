@@ -31,13 +31,13 @@ class Seen:
     __slots__ = ("left", "now", "numbers", "patience", "plain")
 
     def __init__(self) -> None:
-        self.numbers: dict[str, dict[str, int] | None] = {}
-        self.patience: dict[int, int] = {}
-        self.now: set[int] = set()
-        self.left: dict[int, int] = {}
+        self.numbers: dict[str, dict[str, str] | None] = {}
+        self.patience: dict[str, int] = {}
+        self.now: set[str] = set()
+        self.left: dict[str, int] = {}
         self.plain = True
 
-    def number(self, code: CodeType, number: int) -> None:
+    def number(self, code: CodeType, number: str) -> None:
         """Code of a file of ours has a number from now on."""
         names = self.numbers[code.co_filename]
         assert names is not None
@@ -46,7 +46,7 @@ class Seen:
         self.patience.setdefault(number, 1 + len(code.co_code) // 100)
 
 
-_NEW: dict[str, int] = {}
+_NEW: dict[str, str] = {}
 _getframe = sys._getframe  # tests take it away
 
 
@@ -124,7 +124,7 @@ class Monitoring:
         if numbers is not None and numbers.get(code.co_qualname) not in self._seen.now:
             self._ran(code, _getframe(1))
 
-    def count_for(self, blocks: set[int], plain: bool) -> None:
+    def count_for(self, blocks: set[str], plain: bool) -> None:
         """``blocks`` counts from now on. What was switched off is told again."""
         self._seen.now, self._seen.plain, self._seen.left = blocks, plain, {}
         if self._ids and self._often:
@@ -182,7 +182,7 @@ class Profile:
         self._profile = profile
         self._seen = seen
 
-    def count_for(self, blocks: set[int], plain: bool) -> None:
+    def count_for(self, blocks: set[str], plain: bool) -> None:
         self._seen.now, self._seen.plain = blocks, plain
 
     def start(self) -> str | None:

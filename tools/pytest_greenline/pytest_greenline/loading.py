@@ -32,7 +32,7 @@ READERS = ("numba", "pony", "torch")
 _FUTURES = functools.reduce(
     operator.or_, (getattr(__future__, each).compiler_flag for each in __future__.all_feature_names)
 )
-_NEW: dict[str, int] = {}
+_NEW: dict[str, str] = {}
 _getframe = sys._getframe  # tests take it away
 _active: Loading | None = None
 
@@ -60,7 +60,7 @@ _number_of = operator.attrgetter("number")
 
 
 Ran = Callable[[CodeType, FrameType], None]
-Note = Callable[[str, str], Union[int, None]]
+Note = Callable[[str, str], Union[str, None]]
 Rewrite = Callable[[CodeType, Listener], CodeType]
 
 
@@ -103,7 +103,7 @@ class Loading:
         self._undo.append((target, name, getattr(target, name)))
         setattr(target, name, new)
 
-    def count_for(self, blocks: set[int], plain: bool) -> None:
+    def count_for(self, blocks: set[str], plain: bool) -> None:
         """What was told is counted. From now on ``blocks`` counts, and each function tells again."""
         told = TOLD[:]
         del TOLD[: len(told)]
@@ -118,8 +118,11 @@ class Loading:
                         counted.add(flag.number)
                         self._numbered.append(flag)
         cleared, self._cleared = self._cleared, []
-        for flag in (*told, *cleared):
+        for flag in told:
             flag.append(True)
+        for flag in cleared:
+            if not flag:
+                flag.append(True)
         seen.now, seen.plain = blocks, plain
         if _active is self:
             self._listen()
@@ -133,7 +136,7 @@ class Loading:
         self._cleared.append(flag)
         self._ran(frame.f_code, frame)
         number = (self._seen.numbers.get(flag.filename) or _NEW).get(flag.name)
-        if number not in self._seen.now:  # another thread has another owner, and this one still has to tell
+        if number not in self._seen.now and not flag:  # another thread has another owner: this one still has to tell
             flag.append(True)
 
     def forget_numbers(self) -> None:

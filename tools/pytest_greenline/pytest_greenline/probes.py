@@ -9,10 +9,10 @@ initializing: a property tells us. A module that is not there is looked for on `
 from __future__ import annotations
 
 import builtins
+import importlib
 import importlib.util
 import io
 import linecache
-import multiprocessing.util
 import os
 import pkgutil
 import subprocess
@@ -34,7 +34,7 @@ class Probes:
         self._recorder = recorder
         self._undo: list[tuple[Any, str, Any]] = []
         self._specs: list[ModuleSpec] = []
-        self._finder = _Listener(recorder)
+        self._finder = _Listener(self, recorder)
 
     def install(self) -> None:
         recorder = self._recorder
@@ -45,15 +45,15 @@ class Probes:
             if getattr(sys.modules.get(module), name, None) is self._undo[0][2]:
                 self._replace(sys.modules[module], name, opener)
         self._replace(os, "open", _Watched(os.open, _opened(recorder, _flags_read)))
-        for module in _sqlite_modules():
-            self._replace(module, "connect", _Watched(module.connect, _connected(recorder)))
+        if "sqlite3" in sys.modules:
+            self.watch_sqlite()
         for name, kind in (("listdir", "listed"), ("scandir", "listed"), ("stat", "queried"), ("lstat", "queried"),
                            ("access", "queried"), ("readlink", "queried")):  # fmt: skip
             self._replace(os, name, _Watched(getattr(os, name), _asked(recorder, kind)))
         self._replace(subprocess.Popen, "_execute_child", children.execute_child(recorder))
-        self._replace(
-            multiprocessing.util, "spawnv_passfds", children.spawn(recorder, multiprocessing.util.spawnv_passfds)
-        )
+        processes: Any = sys.modules.get("_posixsubprocess")  # not on Windows
+        if processes is not None:
+            self._replace(processes, "fork_exec", children.fork_exec(recorder, processes.fork_exec))
         self._replace(os, "system", children.system(recorder))
         for name in ("posix_spawn", "posix_spawnp"):
             if hasattr(os, name):
@@ -70,6 +70,10 @@ class Probes:
     def remove(self) -> None:
         for target, name, original in reversed(self._undo):
             setattr(target, name, original)
+        for name in _CONNECT:  # those that took it from where it was replaced
+            module: Any = sys.modules.get(name)
+            if type(getattr(module, "connect", None)) is _Watched:
+                module.connect = module.connect._function
         for spec in self._specs:
             spec.__class__ = ModuleSpec
         if self._finder in sys.meta_path:
@@ -89,6 +93,17 @@ class Probes:
                     supported.add(new)
         self._undo.append((target, name, original))
         setattr(target, name, new)
+
+    def watch_sqlite(self) -> None:
+        """The module that is about to be imported takes `connect` from the compiled one."""
+        try:
+            importlib.import_module(_CONNECT[0])
+        except ImportError:  # a Python that was built without
+            return
+        for name in _CONNECT:
+            connect: Any = getattr(sys.modules.get(name), "connect", None)
+            if connect is not None and type(connect) is not _Watched:
+                self._replace(sys.modules[name], "connect", _Watched(connect, _connected(self._recorder)))
 
     def _watch_spec(self, spec: Any) -> None:
         if type(spec) is ModuleSpec:
@@ -138,6 +153,10 @@ _OPENERS = (("tokenize", "_builtin_open"), ("bz2", "_builtin_open"), ("tarfile",
 """Where the standard library keeps `open` under a name of its own: one imported before us has the original."""
 
 
+_CONNECT = ("_sqlite3", "sqlite3.dbapi2", "sqlite3")
+"""The modules from which programs take `connect`, the first of which has it."""
+
+
 def _exists(path: str, lstat: Callable[[str], object] = os.lstat) -> bool:
     try:
         lstat(path)
@@ -157,15 +176,6 @@ def _opened(recorder: Recorder, reads: Callable[[Any], bool]) -> Callable[..., N
         recorder.note_path("opened" if _exists(path) else "queried", path)
 
     return tell
-
-
-def _sqlite_modules() -> list[Any]:
-    """Where programs take `connect` from. Imported now: whoever imports it later would get the original."""
-    try:
-        import sqlite3.dbapi2
-    except ImportError:  # a Python that was built without
-        return []
-    return [sqlite3, sqlite3.dbapi2]
 
 
 def _connected(recorder: Recorder) -> Callable[..., None]:
@@ -285,12 +295,15 @@ def _spec_class(recorder: Recorder) -> type:
 class _Listener:
     """First on `sys.meta_path`: hears of each module that is not imported yet, and finds none."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, probes: Probes, recorder: Recorder) -> None:
+        self._probes = probes
         self._recorder = recorder
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
         recorder = self._recorder
         try:
+            if name == "sqlite3":
+                self._probes.watch_sqlite()
             if name.partition(".")[0] in sys.stdlib_module_names:  # one of the same name that is ours still runs
                 return
             if not recorder.failure and not _is_foreign(path, recorder):

@@ -7,6 +7,7 @@ that finds a module imported and a fixture made, because another test paid for t
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
@@ -15,7 +16,7 @@ import platform
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from types import CodeType, FrameType
 from typing import Any, BinaryIO, NamedTuple
 
@@ -32,6 +33,7 @@ _OPTIMIZED = 1  # a code flag that functions have, class and module bodies do no
 # Packages through which others ask for paths and variables.
 _MESSENGERS = frozenset(("os", "posixpath", "ntpath", "genericpath", "pathlib", "collections", "pytest_greenline"))
 _encode = json.JSONEncoder(separators=(",", ":")).encode
+_quoted = functools.lru_cache(10_000)(_encode)  # of names, which the lines of many tests have
 _LISTS = ("modules", "opened", "listed", "queried", "env", "children", "units")
 
 
@@ -50,15 +52,16 @@ class Owner:
         self.id = id
         self.early = False
         self.lost = ""
-        self.blocks: set[int] = set()
-        self.callers: dict[int, int] = {}
-        for name in _LISTS:
-            setattr(self, name, set())
+        self.blocks: set[str] = set()
+        self.callers: dict[str, str] = {}
+        self.modules, self.opened, self.listed, self.queried = set(), set(), set(), set()
+        self.env, self.children, self.units = set(), set(), set()
 
-    def lists(self) -> dict[str, list[Any]]:
-        """All but the blocks."""
-        found = ((name, getattr(self, name)) for name in _LISTS)
-        return {name: sorted(values) for name, values in found if values}
+    def text(self) -> str:
+        """What it used, as the rest of a line of JSON."""
+        fields = vars(self)
+        parts = [f',"{name}":[{",".join(map(_quoted, sorted(fields[name])))}]' for name in _LISTS if fields[name]]
+        return "".join(parts) + _blocks(self.blocks)
 
 
 class _Running(NamedTuple):
@@ -92,8 +95,7 @@ class Recorder:
         self._seen = Seen()
         self._paths: dict[str, str] = {}  # file names of code objects of ours
         self._files: set[str] = set()
-        self._ids: dict[tuple[str, str], int] = {}
-        self._digits: dict[int, str] = {}
+        self._ids: dict[tuple[str, str], str] = {}  # numbers are texts: they are written more often than made
         self._hits: set[str] = set()  # names of modules of ours
         self._core = core(self._ran, self._note_told, self._seen, self._rewritten)
         self.session = self._counted = Owner(child_of) if child_of else self.unit(SESSION)
@@ -122,7 +124,7 @@ class Recorder:
             for _, unit in sorted(self.units.items()):
                 unit.modules = self._ours_or_missing(unit.modules)
                 early = {"early": True} if unit.early else {}
-                self._line({"kind": "unit", "id": unit.id, **early, **unit.lists()}, unit.blocks)
+                self._line({"kind": "unit", "id": unit.id, **early}, unit.text())
             self._line({"kind": "end"})
         self._file.close()
 
@@ -141,11 +143,9 @@ class Recorder:
         first = {"kind": "session", "version": VERSION, "process": process, "suite_root": self.suite_root}
         self._line({**first, "variant": self._variant})
 
-    def _line(self, fields: dict[str, Any], blocks: Iterable[int] = ()) -> None:
-        text = _encode(fields)
-        if blocks:  # most of what is written, so the text of a number is made once
-            text = f'{text[:-1]},"blocks":[{",".join([self._digits[each] for each in sorted(blocks)])}]}}'
-        self._file.write(text.encode() + b"\n")
+    def _line(self, fields: dict[str, Any], more: str = "") -> None:
+        """Write an object, ``more`` at its end."""
+        self._file.write(f"{_encode(fields)[:-1]}{more}}}\n".encode())
 
     def left_out(self, ids: list[str]) -> None:
         if ids and not self.failure:
@@ -218,9 +218,10 @@ class Recorder:
         lost = {"lost": owner.lost} if owner.lost else {}
         if not self.failure:
             owner.modules = self._ours_or_missing(owner.modules)
-            phases = {name: round(seconds, 6) for name, seconds in phases.items()}
-            ends = {"outcome": outcome, "phases": phases, **lost}
-            self._line({"kind": "test", "id": owner.id, **owner.lists(), **ends}, owner.blocks)
+            times = ",".join([f"{_quoted(name)}:{seconds:.6f}" for name, seconds in phases.items()])
+            self._line(
+                {"kind": "test", "id": owner.id, "outcome": outcome, **lost}, f',"phases":{{{times}}}{owner.text()}'
+            )
 
     def owner(self) -> Owner:
         """Who is counted for now, in this thread."""
@@ -267,7 +268,7 @@ class Recorder:
         except Exception as error:
             self.fail(error)
 
-    def _note_told(self, filename: str, name: str) -> int | None:
+    def _note_told(self, filename: str, name: str) -> str | None:
         """A function ran, and nothing more is to be found out."""
         if self.failure or self._seen.numbers.get(filename, {}) is None:
             return None
@@ -302,19 +303,18 @@ class Recorder:
             self.fail(error)
             return code
 
-    def _note_block(self, owner: Owner, path: str, name: str) -> int:
+    def _note_block(self, owner: Owner, path: str, name: str) -> str:
         key = (path, name)
         number = self._ids.get(key)
         if number is None:
             with self._lock:
-                number = self._ids.setdefault(key, len(self._ids) + 1)
-                self._digits[number] = str(number)
-                self._line({"kind": "block", "id": number, "path": path, "name": name})
+                number = self._ids.setdefault(key, str(len(self._ids) + 1))
+                self._line({"kind": "block", "path": path, "name": name}, f',"id":{number}')
                 self.note_file(path)
         if number not in owner.blocks:
             owner.blocks.add(number)
             if self.child:
-                self._line({"kind": "part", "id": owner.id}, [number])
+                self._line({"kind": "part", "id": owner.id}, _blocks([number]))
         return number
 
     def note_file(self, path: str) -> None:
@@ -417,12 +417,11 @@ class Recorder:
 
     def looked_up(self, name: str) -> None:
         """A module of ours that was imported already is imported again."""
-        if self.failure:
+        running = self._stack[-1]
+        owner = running.owner if running.frame is None else self.owner()
+        if self.failure or (name in owner.modules and name in self._hits):
             return
         try:
-            owner = self.owner()
-            if name in owner.modules and name in self._hits:
-                return
             self.note(owner, "modules", name)
             path = self.module_path(name)
             if path is not None:
@@ -494,7 +493,11 @@ class Recorder:
     def write_edges(self, kind: dict[str, str], blocks: Iterable[tuple[str, str]]) -> None:
         """A line that adds blocks to a block ("cache") or a test ("part")."""
         nobody = Owner("")
-        self._line(dict(kind), [self._note_block(nobody, path, name) for path, name in blocks])
+        self._line(dict(kind), _blocks([self._note_block(nobody, path, name) for path, name in blocks]))
+
+
+def _blocks(numbers: Collection[str]) -> str:
+    return f',"blocks":[{",".join(numbers)}]' if numbers else ""
 
 
 def _block_name(code: CodeType) -> str:

@@ -1,4 +1,4 @@
-"""A look-up at the start of a function's code: ``if FLAG: TOLD.append(FLAG); FLAG.clear()``.
+"""A look-up at the start of a function's code: ``if FLAG: TOLD.append(FLAG); del FLAG[0]``.
 
 As long as its flag is set, a function tells that it runs, once. After that a call costs two instructions, where a hook
 of the interpreter costs a call of its own each time (`sys.setprofile`), or new instructions whenever it is switched on
@@ -46,10 +46,10 @@ class Flag(list):  # type: ignore[type-arg]
     __slots__ = ("filename", "name", "number", "original")
 
     def __init__(self, filename: str, name: str) -> None:
-        super().__init__((True,))
+        self.append(True)
         self.filename = filename
         self.name = name
-        self.number: int | None = None
+        self.number: str | None = None
         self.original: CodeType | None = None
 
     __eq__ = object.__eq__
@@ -105,7 +105,7 @@ def _rewritten(code: CodeType, listener: Listener) -> CodeType:
     lookup = _lookup(len(consts))
     parts = (None if code.co_flags & _GENERATORS else _at_start(code, lookup)) or _with_lookups(code, lookup)
     told, now, tell = listener
-    ours = (list.clear, told, now if is_function else True, tell, Flag(code.co_filename, code.co_qualname))
+    ours = (0, told, now if is_function else True, tell, Flag(code.co_filename, code.co_qualname))
     return code.replace(**parts, co_consts=(*consts, *ours), co_stacksize=code.co_stacksize + 3)
 
 
@@ -118,15 +118,16 @@ def _instruction(name: str, argument: int = 0) -> bytes:
 
 @functools.cache
 def _lookup(first: int) -> bytes:
-    """The instructions: ``if FLAG: TOLD.append(FLAG); FLAG.clear(); if NOW: tell(FLAG)``.
+    """The instructions: ``if FLAG: TOLD.append(FLAG); del FLAG[0]; if NOW: tell(FLAG)``.
 
-    ``first``: where the constants begin that it needs: `list.clear`, told, now, tell, flag. No other thread runs
-    between the first two steps, and the first of them calls nothing, so it cannot fail where the stack has no room.
+    ``first``: where the constants begin that it needs: 0, told, now, tell, flag. The first two steps call nothing, so
+    they cannot fail where the stack has no room, and no other thread runs between them.
     """
-    clear, told, now, tell, flag = range(first, first + 5)
+    zero, told, now, tell, flag = range(first, first + 5)
     at_once = _unless(now, _call(tell, flag))
     append = _load(told) + _load(flag) + _instruction("LIST_APPEND", 1) + _instruction("POP_TOP")
-    return _unless(flag, append + _call(clear, flag) + at_once)
+    clear = _load(flag) + _load(zero) + _instruction("DELETE_SUBSCR")
+    return _unless(flag, append + clear + at_once)
 
 
 def _unless(const: int, body: bytes) -> bytes:
@@ -153,7 +154,7 @@ def _at_start(code: CodeType, lookup: bytes) -> dict[str, Any] | None:
     None where an entry in the table of positions goes over the place.
     """
     old, lines, size = code.co_code, code.co_linetable, len(lookup) // 2
-    first = old[::2].index(_RESUME) + 1
+    first = 1 if old[0] == _RESUME else old[::2].index(_RESUME) + 1
     unit = here = 0
     while unit < first:
         unit += (lines[here] & 7) + 1
@@ -327,6 +328,7 @@ def _packed(handlers: list[tuple[int, int, int, int]]) -> bytes:
     return b"".join(parts)
 
 
+@functools.cache
 def _number(value: int, mark: int = 0) -> bytes:
     digits = [value & 0x3F]
     while value := value >> 6:
