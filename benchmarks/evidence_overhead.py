@@ -3,10 +3,12 @@
     make bench-evidence-overhead [ARGS="mpmath --rounds 15 --python /usr/bin/python3.12"]
     make bench-evidence-overhead ARGS=--instructions
 
-Runs alternate, so that a busy machine slows all kinds alike. The ratio is that of the medians, with the interval that
-holds 95 % of what the same rounds give when they are drawn anew. "Noise": the same ratio of two runs that both record
-nothing. With --instructions valgrind counts instead what the processor runs, once per kind: other programs and the
-machine do not change that. Coverage runs with its default core and without contexts.
+The speed of a shared core changes by a quarter from second to second, and it is not the same for two cores. So the two
+runs that are compared run at the same time on one core, which goes from one to the other every few milliseconds; which
+of them is started first alternates. The ratio is the median of the rounds, with the smallest and the largest. "Noise":
+the same for two runs that both record nothing. With --instructions valgrind counts instead what the processor runs,
+once: that is the same each time, but it does not say what a cache or a branch costs. Coverage runs with its default
+core and without contexts.
 
 Goals: at most 1.10 on Python 3.12 and later, at most 1.35 on 3.11. Exit code 1 if one is missed.
 """
@@ -15,16 +17,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import random
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from statistics import median, quantiles
-from typing import NamedTuple
+from statistics import median
 
 import trees
 from evidence_suites import SUITES, environment_of, python_of, pythons, tree_of
@@ -34,23 +33,8 @@ LEFT_OUT = ("--ignore=tests/test_serving.py", "--ignore=tests/middleware/test_ht
             "--ignore=tests/test_debug.py", "--ignore=tests/test_async.py")  # fmt: skip
 """Tests that wait for servers and event loops: they say nothing of what a call costs."""
 COUNT = ("valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null")
-DRAWS = 2_000
-
-
-class Kind(NamedTuple):
-    """A way to run the tests: beside coverage.py or alone, recorded or not."""
-
-    covered: bool = False
-    recorded: bool = False
-
-
-KINDS = {
-    "plain": Kind(),
-    "again": Kind(),
-    "recorded": Kind(recorded=True),
-    "covered": Kind(covered=True),
-    "both": Kind(covered=True, recorded=True),
-}
+PAIRS = {"alone": ("recorded", "plain"), "covered": ("both", "coverage"), "noise": ("again", "plain")}
+"""What is compared with what: "recorded" and "both" are recorded, "both" and "coverage" run under coverage.py."""
 
 
 def main() -> int:
@@ -60,84 +44,77 @@ def main() -> int:
     parser.add_argument("--instructions", action="store_true", help="count these, with valgrind")
     parser.add_argument("--python", action="append", help="measure with this interpreter; may be repeated")
     options = parser.parse_args()
-    print("| suite | Python | tests alone | recorded | beside coverage | noise | goal |")
+    unit = "10⁹ instructions" if options.instructions else "s"
+    print(f"| suite | Python | tests alone ({unit}) | recorded | beside coverage | noise | goal |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
+    os.sched_setaffinity(0, os.sched_getaffinity(0) if options.instructions else {max(os.sched_getaffinity(0))})
     fine = True
-    for python in pythons(options.python):
+    for base in pythons(options.python):
         for name in options.suites or SUITES_MEASURED:
+            python = python_of(name, base)
+            for kind in ("plain", "again", "recorded", "coverage", "both"):  # fills caches of compiled code
+                wait(start(name, python, kind))
             found = counted(name, python) if options.instructions else timed(name, python, options.rounds)
-            unit = " G instructions" if options.instructions else " s"
-            fine &= report(name, python_of(name, python), found, unit)
+            fine &= report(name, python.parents[1].name.rpartition("-")[2], found)
     return 0 if fine else 1
 
 
-def timed(name: str, base: str, rounds: int) -> dict[str, list[float]]:
-    """Seconds of user CPU of each kind, round by round, after a first one that fills caches of compiled code."""
-    found: dict[str, list[float]] = {kind: [] for kind in KINDS}
-    for number in range(rounds + 1):
-        for kind in random.sample(list(KINDS), len(KINDS)):
-            seconds = run(name, base, kind, (), user_seconds)
-            if number:
-                found[kind].append(seconds)
+def timed(name: str, python: Path, rounds: int) -> dict[str, list[tuple[float, float]]]:
+    """Seconds of user CPU of the runs of each pair, round by round."""
+    found: dict[str, list[tuple[float, float]]] = {pair: [] for pair in PAIRS}
+    for number in range(rounds):
+        for pair, kinds in PAIRS.items():
+            order = kinds if number % 2 else kinds[::-1]
+            running = {kind: start(name, python, kind) for kind in order}
+            seconds = {kind: wait(process) for kind, process in running.items()}
+            found[pair].append((seconds[kinds[0]], seconds[kinds[1]]))
     return found
 
 
-def counted(name: str, base: str) -> dict[str, list[float]]:
-    """Thousand million instructions of each kind, after a run of each that fills caches of compiled code."""
-    for kind in KINDS:
-        run(name, base, kind, (), user_seconds)
+def counted(name: str, python: Path) -> dict[str, list[tuple[float, float]]]:
+    """Thousand million instructions of the runs of each pair; without those of children that are other programs."""
+
+    def count(kind: str) -> float:
+        process = start(name, python, kind, COUNT)
+        _, errors = process.communicate()
+        return int(re.findall(r"I +refs: +([\d,]+)", errors)[-1].replace(",", "")) / 1e9
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = pool.map(lambda kind: run(name, base, kind, COUNT, instructions), KINDS)
-        return {kind: [value] for kind, value in zip(KINDS, found, strict=True)}
+        kinds = [kind for pair in PAIRS.values() for kind in pair]
+        numbers = iter(pool.map(count, kinds))
+        return {pair: [(next(numbers), next(numbers))] for pair in PAIRS}
 
 
-def report(name: str, python: Path, found: dict[str, list[float]], unit: str) -> bool:
+def report(name: str, version: str, found: dict[str, list[tuple[float, float]]]) -> bool:
     """Print a row of the table; were the goals met?"""
-    version = python.parents[1].name.rpartition("-")[2]
     goal = 1.35 if version == "3.11" else 1.10
-    alone, beside = ratio(found["recorded"], found["plain"] + found["again"]), ratio(found["both"], found["covered"])
-    fine = alone <= goal and beside <= goal
+    ratios = {pair: sorted(with_it / without for with_it, without in values) for pair, values in found.items()}
+    fine = median(ratios["alone"]) <= goal and median(ratios["covered"]) <= goal
     cells = [
         SUITES[name].library,
         version,
-        f"{median(found['plain'] + found['again']):.2f}{unit}",
-        f"{alone:.3f}{interval(found['recorded'], found['plain'] + found['again'])}",
-        f"{beside:.3f}{interval(found['both'], found['covered'])}",
-        f"{ratio(found['again'], found['plain']):.3f}",
+        f"{median(without for pair in ('alone', 'noise') for _, without in found[pair]):.2f}",
+        *(
+            f"{median(each):.3f}" + (f" ({each[0]:.2f} to {each[-1]:.2f})" if len(each) > 1 else "")
+            for each in ratios.values()
+        ),
         f"{goal:.2f}: {'met' if fine else 'MISSED'}",
     ]
     print(f"| {' | '.join(cells)} |", flush=True)
     return fine
 
 
-def ratio(these: list[float], those: list[float]) -> float:
-    return median(these) / median(those)
-
-
-def interval(these: list[float], those: list[float]) -> str:
-    """In which 95 % of the ratios lie when the measurements are drawn anew, with replacement."""
-    if len(these) == 1:
-        return ""
-    draw = random.Random(0).choices
-    drawn = [ratio(draw(these, k=len(these)), draw(those, k=len(those))) for _ in range(DRAWS)]
-    cuts = quantiles(drawn, n=40)
-    return f" ({cuts[0]:.2f} to {cuts[-1]:.2f})"
-
-
-def run(
-    name: str, base: str, kind: str, before: tuple[str, ...], measure: Callable[[subprocess.Popen[str]], float]
-) -> float:
-    """Measure a test run, its children included."""
+def start(name: str, python: Path, kind: str, before: tuple[str, ...] = ()) -> subprocess.Popen[str]:
     suite, tree = SUITES[name], tree_of(name)
     out = trees.BUILD / "evidence" / name / f"overhead-{kind}"
     shutil.rmtree(out, ignore_errors=True)
     cover = ("-m", "coverage", "run", f"--data-file={out}.coverage", f"--source={tree}")
     left_out = [each for each in LEFT_OUT if Path(tree, each.partition("=")[2]).exists()]
-    command = [*before, str(python_of(name, base)), *(cover if KINDS[kind].covered else ())]
+    command = [*before, str(python), *(cover if kind in ("coverage", "both") else ())]
     command += ["-m", "pytest", "-q", "-p", "no:cacheprovider", *suite.arguments, *left_out]
-    command += [f"--greenline-record={out}"] if KINDS[kind].recorded else []
+    command += [f"--greenline-record={out}"] if kind in ("recorded", "both") else []
     command += ["-p", "no:timeout"] if before else []  # valgrind takes thirty times as long
-    process = subprocess.Popen(
+    return subprocess.Popen(
         command,
         cwd=tree,
         env=environment_of(name),
@@ -145,22 +122,15 @@ def run(
         stderr=subprocess.PIPE if before else subprocess.DEVNULL,
         text=True,
     )
-    value = measure(process)
-    if process.returncode not in (0, 1):
-        sys.exit(f"pytest cannot run {name}: exit code {process.returncode}")
-    return value
 
 
-def user_seconds(process: subprocess.Popen[str]) -> float:
+def wait(process: subprocess.Popen[str]) -> float:
+    """User CPU seconds of a test run, its children included."""
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode not in (0, 1):
+        sys.exit(f"pytest fails with exit code {process.returncode}: {process.args}")
     return usage.ru_utime
-
-
-def instructions(process: subprocess.Popen[str]) -> float:
-    """Thousand million; without those of children that run other programs."""
-    _, errors = process.communicate()
-    return int(re.findall(r"I +refs: +([\d,]+)", errors)[-1].replace(",", "")) / 1e9
 
 
 if __name__ == "__main__":
