@@ -66,7 +66,7 @@ class Monitoring:
         self._ids: tuple[int, ...] = ()
         self._often: list[CodeType] = []  # only until the next owner: code that exec made must not be kept alive
 
-    def start(self) -> str | None:
+    def start(self, has_ours: bool = True) -> str | None:
         """Begin; gives the reason where that cannot be."""
         holders = [name for name in map(monitoring.get_tool, self.IDS) if name is not None]
         if holders:
@@ -185,7 +185,7 @@ class Profile:
     def count_for(self, blocks: set[str], plain: bool) -> None:
         self._seen.now, self._seen.plain = blocks, plain
 
-    def start(self) -> str | None:
+    def start(self, has_ours: bool = True) -> str | None:
         if sys.getprofile() is not None:
             return f"another tool holds the interpreter's profile hook: {sys.getprofile()!r}"
         threading.setprofile(self._profile)
@@ -212,14 +212,10 @@ class Rewritten:
     """Code that tells of itself."""
 
     def __init__(self, code: Loading) -> None:
-        self._code = code
         self.count_for = code.count_for
         self.forget_numbers = code.forget_numbers
+        self.start = code.start
         self.stop = code.stop
-
-    def start(self) -> None:
-        self._code.start()
-        self._code.rewrite_functions()
 
     def taken(self) -> None:
         """There is nothing that another tool could take."""

@@ -16,6 +16,7 @@ import marshal
 import operator
 import os
 import sys
+from collections import deque
 from collections.abc import Callable
 from types import CodeType, FrameType, FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, Union
@@ -56,8 +57,6 @@ def tell_now(flag: Flag) -> None:
 
 
 LISTENER = Listener(TOLD, NOW, tell_now)
-_number_of = operator.attrgetter("number")
-
 
 Ran = Callable[[CodeType, FrameType], None]
 Note = Callable[[str, str], Union[str, None]]
@@ -76,11 +75,12 @@ class Loading:
         self._note = note
         self._seen = seen
         self._rewrite = rewrite
-        self._cleared: list[Flag] = []  # of those that were counted at once
-        self._numbered: list[Flag] = []
+        self._counted: list[Flag] = []  # of those that were counted at once
+        self._numbers: dict[Flag, str] = {}
         self._undo: list[tuple[Any, str, Any]] = []
 
-    def start(self) -> None:
+    def start(self, has_ours: bool) -> None:
+        """``has_ours``: there may be functions already whose code is to be rewritten."""
         global _active
         _active = self
         self._replace(builtins, "compile", _Compile(builtins.compile, self.rewrite))
@@ -89,6 +89,8 @@ class Loading:
         for name in ("dump", "dumps"):
             self._replace(marshal, name, _Dump(getattr(marshal, name)))
         self._listen()
+        if has_ours:
+            self._rewrite_functions()
 
     def stop(self) -> None:
         """Code that is rewritten stays so, and tells nobody."""
@@ -105,27 +107,28 @@ class Loading:
 
     def count_for(self, blocks: set[str], plain: bool) -> None:
         """What was told is counted. From now on ``blocks`` counts, and each function tells again."""
-        told = TOLD[:]
-        del TOLD[: len(told)]
-        seen, counted = self._seen, self._seen.now
-        counted.update(map(_number_of, told))
+        if TOLD:
+            told = TOLD[:]
+            del TOLD[: len(told)]
+            self._count(told)
+            deque(map(list.clear, told), maxlen=0)
+        if self._counted:
+            counted, self._counted = self._counted, []
+            for flag in counted:
+                flag.clear()
+        self._seen.now, self._seen.plain = blocks, plain
+        if plain == bool(NOW) and _active is self:
+            self._listen()
+
+    def _count(self, told: list[Flag]) -> None:
+        counted = self._seen.now
+        counted.update(map(self._numbers.get, told))  # type: ignore[arg-type]
         if None in counted:
             counted.discard(None)
             for flag in told:
-                if flag.number is None:
-                    flag.number = self._note(flag.filename, flag.name)
-                    if flag.number is not None:
-                        counted.add(flag.number)
-                        self._numbered.append(flag)
-        cleared, self._cleared = self._cleared, []
-        for flag in told:
-            flag.append(True)
-        for flag in cleared:
-            if not flag:
-                flag.append(True)
-        seen.now, seen.plain = blocks, plain
-        if _active is self:
-            self._listen()
+                if flag not in self._numbers and (number := self._note(flag.filename, flag.name)):
+                    counted.add(number)
+                    self._numbers[flag] = number
 
     def _listen(self) -> None:
         NOW[:] = [] if self._seen.plain else [True]
@@ -133,17 +136,15 @@ class Loading:
     def told_now(self, flag: Flag, frame: FrameType) -> None:
         if flag in TOLD:  # it is counted here
             TOLD.remove(flag)
-        self._cleared.append(flag)
+        self._counted.append(flag)
         self._ran(frame.f_code, frame)
         number = (self._seen.numbers.get(flag.filename) or _NEW).get(flag.name)
-        if number not in self._seen.now and not flag:  # another thread has another owner: this one still has to tell
-            flag.append(True)
+        if number not in self._seen.now:  # another thread has another owner: this one still has to tell
+            flag.clear()
 
     def forget_numbers(self) -> None:
         """In a fork, which writes a record of its own."""
-        for flag in self._numbered:
-            flag.number = None
-        self._numbered = []
+        self._numbers.clear()
 
     def rewrite(self, made: Any) -> Any:
         """Code as it shall run; anything else as it is."""
@@ -151,7 +152,7 @@ class Loading:
             return made
         return self._rewrite(made, LISTENER)
 
-    def rewrite_functions(self) -> None:
+    def _rewrite_functions(self) -> None:
         """Those that exist already."""
         theirs: set[str] = set()
         done: dict[int, CodeType] = {}

@@ -278,10 +278,13 @@ def _environ_class(recorder: Recorder) -> type:
 
 
 def _spec_class(recorder: Recorder) -> type:
+    looked = recorder.looked
+
     class _Spec(ModuleSpec):
         @property
         def _initializing(self) -> bool:
-            recorder.looked_up(self.name)
+            if self.name not in looked:
+                recorder.looked_up(self.name)
             return bool(self.__dict__.get("_initializing", False))
 
         @_initializing.setter

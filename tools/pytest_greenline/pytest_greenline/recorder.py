@@ -7,7 +7,6 @@ that finds a module imported and a fixture made, because another test paid for t
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import io
 import json
@@ -33,7 +32,7 @@ _OPTIMIZED = 1  # a code flag that functions have, class and module bodies do no
 # Packages through which others ask for paths and variables.
 _MESSENGERS = frozenset(("os", "posixpath", "ntpath", "genericpath", "pathlib", "collections", "pytest_greenline"))
 _encode = json.JSONEncoder(separators=(",", ":")).encode
-_quoted = functools.lru_cache(10_000)(_encode)  # of names, which the lines of many tests have
+_quoted = json.encoder.encode_basestring_ascii  # in C: lines that are many are made of texts
 _LISTS = ("modules", "opened", "listed", "queried", "env", "children", "units")
 
 
@@ -97,6 +96,7 @@ class Recorder:
         self._files: set[str] = set()
         self._ids: dict[tuple[str, str], str] = {}  # numbers are texts: they are written more often than made
         self._hits: set[str] = set()  # names of modules of ours
+        self.looked: set[str] = set()  # those of them that who runs is known to have looked up
         self._core = core(self._ran, self._note_told, self._seen, self._rewritten)
         self.session = self._counted = Owner(child_of) if child_of else self.unit(SESSION)
         self._stack = [_Running(self.session)]
@@ -107,7 +107,7 @@ class Recorder:
 
     def start(self) -> str | None:
         """Begin to watch; gives the reason where that cannot be."""
-        reason = self._core.start()
+        reason = self._core.start(any(map(self.module_path, list(sys.modules))))
         if reason is None:
             self._note_frames(_getframe(1), self.session)
         return reason
@@ -145,7 +145,10 @@ class Recorder:
 
     def _line(self, fields: dict[str, Any], more: str = "") -> None:
         """Write an object, ``more`` at its end."""
-        self._file.write(f"{_encode(fields)[:-1]}{more}}}\n".encode())
+        self._write_line(f"{_encode(fields)[:-1]}{more}}}")
+
+    def _write_line(self, line: str) -> None:
+        self._file.write(line.encode() + b"\n")
 
     def left_out(self, ids: list[str]) -> None:
         if ids and not self.failure:
@@ -201,6 +204,7 @@ class Recorder:
     def _look_at_top(self) -> None:
         """Let the callbacks fill the blocks of who runs, and tell anew. Where more is to be done, they must ask."""
         owner, frame, _ = self._stack[-1]
+        self.looked.clear()
         self._core.count_for(owner.blocks, frame is None and not self.child and not self.edges)
         self._counted = owner
 
@@ -213,15 +217,15 @@ class Recorder:
 
     def end_test(self, owner: Owner, outcome: str, phases: dict[str, float]) -> None:
         owner.lost = owner.lost or self._core.taken() or ""
-        self._stack[0] = _Running(self.unit(BETWEEN))  # of threads that run on; no test uses it
+        if self._stack[0].owner.id != BETWEEN:
+            self._stack[0] = _Running(self.unit(BETWEEN))  # of threads that run on; no test uses it
         self.end(1)
-        lost = {"lost": owner.lost} if owner.lost else {}
         if not self.failure:
             owner.modules = self._ours_or_missing(owner.modules)
+            lost = f',"lost":{_quoted(owner.lost)}' if owner.lost else ""
             times = ",".join([f"{_quoted(name)}:{seconds:.6f}" for name, seconds in phases.items()])
-            self._line(
-                {"kind": "test", "id": owner.id, "outcome": outcome, **lost}, f',"phases":{{{times}}}{owner.text()}'
-            )
+            start = f'{{"kind":"test","id":{_quoted(owner.id)},"outcome":"{outcome}"{lost},"phases":{{{times}}}'
+            self._write_line(f"{start}{owner.text()}}}")
 
     def owner(self) -> Owner:
         """Who is counted for now, in this thread."""
@@ -309,7 +313,7 @@ class Recorder:
         if number is None:
             with self._lock:
                 number = self._ids.setdefault(key, str(len(self._ids) + 1))
-                self._line({"kind": "block", "path": path, "name": name}, f',"id":{number}')
+                self._write_line(f'{{"kind":"block","path":{_quoted(path)},"name":{_quoted(name)},"id":{number}}}')
                 self.note_file(path)
         if number not in owner.blocks:
             owner.blocks.add(number)
@@ -427,6 +431,8 @@ class Recorder:
             if path is not None:
                 self._hits.add(name)
                 self.use_module(owner, path)
+                if running.frame is None and owner is self._counted:
+                    self.looked.add(name)
         except Exception as error:
             self.fail(error)
 

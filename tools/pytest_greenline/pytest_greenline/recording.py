@@ -200,15 +200,14 @@ class Recording:
             self._chains[path] = frozenset(each for each in found if each in self.recorder.units)
         return self._chains[path]
 
-    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
-    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, Any, None]:
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> None:
         """pytest forgets which fixtures a test used by the end of its protocol."""
         request = getattr(item, "_request", None)
         if self.test is not None:
             for definition in getattr(request, "_fixture_defs", {}).values():
                 if definition.scope in _WIDE:
                     self.test.units.add(self._fixture_id(definition))
-        yield
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if self.test is not None:

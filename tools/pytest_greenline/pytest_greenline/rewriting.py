@@ -1,9 +1,9 @@
-"""A look-up at the start of a function's code: ``if FLAG: TOLD.append(FLAG); del FLAG[0]``.
+"""A look-up at the start of a function's code: ``if not FLAG: FLAG.append(0); TOLD.append(FLAG)``.
 
-As long as its flag is set, a function tells that it runs, once. After that a call costs two instructions, where a hook
-of the interpreter costs a call of its own each time (`sys.setprofile`), or new instructions whenever it is switched on
-again (`sys.monitoring`). SlipCover (Altmayer Pizzorno and Berger, ISSTA 2023) counts lines by code that it rewrites;
-here it is a test's functions.
+As long as its flag is empty, a function tells that it runs, once. After that a call costs two instructions, where a
+hook of the interpreter costs a call of its own each time (`sys.setprofile`), or new instructions whenever it is
+switched on again (`sys.monitoring`). SlipCover (Altmayer Pizzorno and Berger, ISSTA 2023) counts lines by code that it
+rewrites; here it is a test's functions.
 
 The code stays the same else: its lines, columns, names and exception handlers.
 """
@@ -16,7 +16,7 @@ import re
 import sys
 from bisect import bisect_right
 from collections.abc import Iterator
-from itertools import accumulate
+from itertools import accumulate, chain, compress
 from types import CodeType
 from typing import Any, NamedTuple
 
@@ -25,34 +25,32 @@ _OPTIMIZED, _GENERATORS = 1, 0x20 | 0x80 | 0x200  # flags of code: a function; a
 _INSIDE = frozenset(("<listcomp>", "<setcomp>", "<dictcomp>"))  # they run where they stand
 _EXTENDED = dis.EXTENDED_ARG
 _RESUME = dis.opmap.get("RESUME", -1)
-_RESUMES = re.compile(re.escape(bytes((_RESUME,)))) if _RESUME > 0 else re.compile(b"")
 _PUSH_EXC_INFO = dis.opmap.get("PUSH_EXC_INFO", -1)
 _ENTRIES: Any = getattr(dis, "_inline_cache_entries", {})  # by name or by number
 _BY_NUMBER = _ENTRIES if isinstance(_ENTRIES, dict) else dict(zip(dis.opname, _ENTRIES))
 _CACHES = {number: int(_BY_NUMBER.get(name, 0)) for name, number in dis.opmap.items()}
 """Units after an instruction in which the interpreter keeps what it learns."""
-_JUMP = re.compile(b"[%b]" % re.escape(bytes(number for number in dis.hasjrel if number < 256)), re.DOTALL)
+_IS_JUMP = bytes(number in dis.hasjrel for number in range(256))
 _BACKWARD = frozenset(number for name, number in dis.opmap.items() if "BACKWARD" in name)
+_NUMBER = re.compile(rb"[\x40-\x7f\xc0-\xff]*[\x00-\x3f\x80-\xbf]")  # of a table of handlers: six bits a byte
 _ENTRY = re.compile(rb"[\x80-\xff][\x00-\x7f]*")  # of a table of positions: only its first byte has the highest bit set
+_IS_FIRST = bytes(byte >> 7 for byte in range(256))
 _LENGTH = bytes((byte & 7) + 1 for byte in range(256))  # of an entry by its first byte, in units
 _LATER = bytes(range(0x80))  # the other bytes
-_NUMBER = re.compile(rb"[\x40-\x7f\xc0-\xff]*[\x00-\x3f\x80-\xbf]")  # of a table of handlers: six bits a byte
 
 
 class Flag(list):  # type: ignore[type-arg]
-    """Set (true) while it holds an element. Compares by identity, and pickles as if it was set.
+    """Holds something once its code told. Compares by identity, and pickles as if it was empty.
 
-    ``filename``, ``name``: of the code, whose qualified name it is. ``number``: whatever who is told makes of it.
-    ``original``: what the code was, where that is not a part of other code.
+    ``filename``, ``name``: of the code, whose qualified name it is. ``original``: what the code was, where that is not
+    a part of other code.
     """
 
-    __slots__ = ("filename", "name", "number", "original")
+    __slots__ = ("filename", "name", "original")
 
     def __init__(self, filename: str, name: str) -> None:
-        self.append(True)  # in a third of the time that the list's own __init__ takes
         self.filename = filename
         self.name = name
-        self.number: str | None = None
         self.original: CodeType | None = None
 
     __eq__ = object.__eq__
@@ -128,23 +126,22 @@ def _instruction(name: str, argument: int = 0) -> bytes:
 
 @functools.cache
 def _lookup(first: int) -> bytes:
-    """The instructions: ``if FLAG: TOLD.append(FLAG); del FLAG[0]; if NOW: tell(FLAG)``.
+    """The instructions: ``if not FLAG: FLAG.append(0); TOLD.append(FLAG); if NOW: tell(FLAG)``.
 
     ``first``: where the constants begin that it needs: 0, told, now, tell, flag. The first two steps call nothing, so
     they cannot fail where the stack has no room, and no other thread runs between them.
     """
     zero, told, now, tell, flag = range(first, first + 5)
-    at_once = _unless(now, _call(tell, flag))
-    append = _load(told) + _load(flag) + _instruction("LIST_APPEND", 1) + _instruction("POP_TOP")
-    clear = _load(flag) + _load(zero) + _instruction("DELETE_SUBSCR")
-    return _unless(flag, append + clear + at_once)
+    at_once = _if(now, True, _call(tell, flag))
+    append = _instruction("LIST_APPEND", 1)  # of what is on top of the stack, to what is below
+    return _if(flag, False, _load(told) + _load(flag) + _load(zero) + append * 2 + _instruction("POP_TOP") + at_once)
 
 
-def _unless(const: int, body: bytes) -> bytes:
-    """Goes over the body if the constant is false."""
+def _if(const: int, value: bool, body: bytes) -> bytes:
+    """Goes over the body unless the constant is true, or false, as ``value`` says."""
     truth = _instruction("TO_BOOL") if sys.version_info >= (3, 13) else b""
-    jump = "POP_JUMP_FORWARD_IF_FALSE" if sys.version_info < (3, 12) else "POP_JUMP_IF_FALSE"
-    return _load(const) + truth + _instruction(jump, len(body) // 2) + body
+    jump = "POP_JUMP_FORWARD_IF_" if sys.version_info < (3, 12) else "POP_JUMP_IF_"
+    return _load(const) + truth + _instruction(jump + str(not value).upper(), len(body) // 2) + body
 
 
 def _call(function: int, argument: int) -> bytes:
@@ -176,12 +173,12 @@ def _at_start(code: CodeType, lookup: bytes) -> _Parts | None:
     if unit > first:
         return None
     if handlers:  # all of them are for what comes later
-        moved = [(start + size, end + size, target + size, depth) for start, end, target, depth in _handlers(handlers)]
-        handlers = _packed(moved)
+        starts, lengths, targets, depths = _handlers(handlers)
+        handlers = _packed([each + size for each in starts], lengths, [each + size for each in targets], depths)
     return old[: 2 * first] + lookup + old[2 * first :], lines[:here] + _nowhere(size) + lines[here:], handlers
 
 
-def _points(code: CodeType, numbers: bytes) -> dict[int, bool]:
+def _points(code: CodeType, numbers: bytes, targets: list[int]) -> dict[int, bool]:
     """The units before which a look-up goes, in order, and whether it has the place of what it follows.
 
     It stands where a function starts; where a generator or coroutine goes on, or handles an exception, which another
@@ -189,8 +186,8 @@ def _points(code: CodeType, numbers: bytes) -> dict[int, bool]:
     """
     if not code.co_flags & _GENERATORS:
         return {numbers.index(_RESUME) + 1: True}
-    points = {found.end(): True for found in _RESUMES.finditer(numbers)}
-    for _, _, target, _ in _handlers(code.co_exceptiontable):
+    points = {at + 1: True for at in _found(numbers, _RESUME)}
+    for target in targets:
         follows = numbers[target] == _PUSH_EXC_INFO
         points.setdefault(target + follows, follows)
     return dict(sorted(points.items()))
@@ -199,56 +196,73 @@ def _points(code: CodeType, numbers: bytes) -> dict[int, bool]:
 def _with_lookups(code: CodeType, lookup: bytes) -> _Parts:
     old, size = bytearray(code.co_code), len(lookup) // 2
     numbers = bytes(old[::2])
-    points = _points(code, numbers)
+    starts, lengths, targets, depths = _handlers(code.co_exceptiontable)
+    points = _points(code, numbers, targets)
     wider: dict[int, int] = {}  # first unit of a jump → EXTENDED_ARGs that it needs more, since it goes farther
     # Nothing jumps over the start of a function.
     jumps = [*_jumps(old, numbers)] if len(points) > 1 else []
     grows = True
     while grows:
         grows = False
-        # Where a unit is now: after a look-up, if one goes before it, and before what makes it wider.
-        more = [0] + [1] * len(numbers)
-        for unit in points:
-            more[unit] += size
-        for unit, extended_by in wider.items():
-            more[unit + 1] += extended_by
-        place = [*accumulate(more)]
-        arguments = []
-        for start, at, end, target in jumps:
-            argument = abs(place[target] - place[end - 1] - 1 - wider.get(end - 1, 0))
-            needs = _prefix(argument) - (at - start)
-            if needs > wider.get(start, 0):
-                wider[start], grows = needs, True
-            arguments.append(argument)
+        place = _places(len(numbers), points, size, wider)
+        arguments = [abs(place[target] - place[end - 1] - 1 - wider.get(end - 1, 0)) for _, _, end, target in jumps]
+        for (start, at, _, _), argument in zip(jumps, arguments):
+            if argument >> 8 * (at - start + wider.get(start, 0) + 1):
+                wider[start], grows = _prefix(argument) - (at - start), True
     extended = {}
     for (start, at, _, _), argument in zip(jumps, arguments):
-        for unit in range(start, at + 1):
+        old[2 * at + 1] = argument & 255
+        for unit in range(start, at):
             old[2 * unit + 1] = argument >> 8 * (at - unit) & 255
-        digits = range(at - start + wider.get(start, 0), at - start, -1)
-        extended[start] = b"".join(bytes((_EXTENDED, argument >> 8 * each & 255)) for each in digits)
+        if start in wider:
+            digits = range(at - start + wider[start], at - start, -1)
+            extended[start] = b"".join([bytes((_EXTENDED, argument >> 8 * each & 255)) for each in digits])
     parts: list[bytes | bytearray] = []
     done = 0
     for unit in sorted({*points, *wider}):
-        parts += [old[2 * done : 2 * unit], lookup if unit in points else b"", extended.get(unit, b"")]
+        parts += old[2 * done : 2 * unit], lookup if unit in points else b"", extended.get(unit, b"")
         done = unit
-    handlers = [
-        (place[start], place[end - 1] + 1 + wider.get(end - 1, 0), place[target] - size * (target in points), depth)
-        for start, end, target, depth in _handlers(code.co_exceptiontable)
-    ]
     instructions = b"".join([*parts, old[2 * done :]])
-    return instructions, _lines(code.co_linetable, points, size, wider), _packed(handlers)
+    ends = [start + length for start, length in zip(starts, lengths)]
+    handlers = _packed(
+        [place[start] for start in starts],
+        [place[end - 1] + 1 + wider.get(end - 1, 0) - place[start] for start, end in zip(starts, ends)],
+        [place[target] - size * (target in points) for target in targets],
+        depths,
+    )
+    return instructions, _lines(code.co_linetable, points, size, wider), handlers
+
+
+def _places(units: int, points: dict[int, bool], size: int, wider: dict[int, int]) -> list[int]:
+    """Where each unit is now: after a look-up, if one goes before it, and before what makes it wider."""
+    more = dict.fromkeys(points, size)
+    for unit, extended_by in wider.items():
+        more[unit + 1] = more.get(unit + 1, 0) + extended_by
+    place: list[int] = []
+    by = done = 0
+    for unit in sorted(more):
+        place += range(done + by, unit + by)
+        by, done = by + more[unit], unit
+    return [*place, *range(done + by, units + by + 1)]
 
 
 def _jumps(code: bytearray, numbers: bytes) -> Iterator[tuple[int, int, int, int]]:
     """Of each jump its first unit, that of its number, the unit after it, the one that it goes to."""
-    for found in _JUMP.finditer(numbers):
-        start = at = found.start()
+    for at in _found(numbers.translate(_IS_JUMP), True):
+        start = at
         argument = code[2 * at + 1]
         while start and numbers[start - 1] == _EXTENDED:
             start -= 1
             argument |= code[2 * start + 1] << 8 * (at - start)
         end = at + 1 + _CACHES[numbers[at]]
         yield start, at, end, end - argument if numbers[at] in _BACKWARD else end + argument
+
+
+def _found(data: bytes, byte: int) -> Iterator[int]:
+    at = data.find(byte)
+    while at >= 0:
+        yield at
+        at = data.find(byte, at + 1)
 
 
 def _prefix(argument: int) -> int:
@@ -263,39 +277,45 @@ def _lines(table: bytes, points: dict[int, bool], size: int, wider: dict[int, in
     """The table of positions. No tracer sees a line more: the first look-up, where a function starts, has no place; the
     others have that of what they follow, or of what they stand before."""
     units = sorted({*points, *wider}, reverse=True)
-    entries: list[bytes] = _ENTRY.findall(table)
-    ends = [*accumulate(table.translate(_LENGTH, _LATER))]
-    for unit in units:  # what is before it keeps its index
+    starts = [*compress(range(len(table)), table.translate(_IS_FIRST)), len(table)]  # of entries
+    ends = [*accumulate(table.translate(_LENGTH, _LATER))]  # the units before which they end
+    parts: list[bytes] = []  # from the last to the first
+    here, entry, left = len(ends), b"", 0  # the entry that was taken apart, and how many of its units are to come
+    for unit in units:
         at = bisect_right(ends, unit)
-        entry = entries[at]
+        if at != here:
+            parts += _spread(entry, left), table[starts[at + 1] : starts[here]]
+            here, entry = at, table[starts[at] : starts[at + 1]]
+            left = (entry[0] & 7) + 1
         before = unit - (ends[at - 1] if at else 0)
-        behind = (entry[0] & 7) + 1 - before + wider.get(unit, 0)
-        new = _spread(entry, before)
-        if before:
-            entry = _again(entry)
+        place = _again(entry) if before else entry
+        lookup = b""
         if unit == units[-1]:
-            new.append(_nowhere(size))
+            lookup = _nowhere(size)
         elif points.get(unit):
-            new += _spread(entry if before else _again(entries[at - 1]), size)
+            lookup = _spread(place if before else _again(table[starts[at - 1] : starts[at]]), size)
         elif unit in points:
-            new += _spread(entry, size)
-            entry = _again(entry)
-        entries[at : at + 1] = new + _spread(entry, behind)
-    return b"".join(entries)
+            lookup = _spread(place, size)
+            place = _again(place)
+        parts += _spread(place, left - before + wider.get(unit, 0)), lookup
+        left = before
+    return b"".join([table[: starts[here]], _spread(entry, left), *reversed(parts)])
 
 
 @functools.cache
 def _nowhere(size: int) -> bytes:
-    return b"".join(_spread(bytes((0x80 | 15 << 3,)), size))
+    return _spread(bytes((0x80 | 15 << 3,)), size)
 
 
-def _spread(entry: bytes, units: int) -> list[bytes]:
+def _spread(entry: bytes, units: int) -> bytes:
     """The same place for so many units, of which an entry can be for eight."""
-    parts = []
+    if not units:
+        return b""
+    parts = b""
     while units > 8:
-        parts.append(bytes((entry[0] | 7,)) + entry[1:])
+        parts += bytes((entry[0] | 7,)) + entry[1:]
         entry, units = _again(entry), units - 8
-    return [*parts, bytes((entry[0] & ~7 | units - 1,)) + entry[1:]] if units else parts
+    return parts + bytes((entry[0] & ~7 | units - 1,)) + entry[1:]
 
 
 def _again(entry: bytes) -> bytes:
@@ -311,18 +331,15 @@ def _again(entry: bytes) -> bytes:
     return entry
 
 
-def _handlers(table: bytes) -> list[tuple[int, int, int, int]]:
-    """Of each handler the first unit it is for, the one after the last, where it begins, the depth of the stack."""
-    numbers = map(_value, _NUMBER.findall(table))
-    return [(start, start + length, target, depth) for start, length, target, depth in zip(*[numbers] * 4, strict=True)]
+def _handlers(table: bytes) -> tuple[list[int], list[int], list[int], list[int]]:
+    """Of each handler the first unit that it is for, how many there are, where it begins, the depth of the stack."""
+    numbers = [*map(_value, _NUMBER.findall(table))]
+    return numbers[0::4], numbers[1::4], numbers[2::4], numbers[3::4]
 
 
-def _packed(handlers: list[tuple[int, int, int, int]]) -> bytes:
-    parts = [
-        _number(start, 0x80) + _number(end - start) + _number(target) + _number(depth)
-        for start, end, target, depth in handlers
-    ]
-    return b"".join(parts)
+def _packed(starts: list[int], lengths: list[int], targets: list[int], depths: list[int]) -> bytes:
+    columns = map(_first, starts), map(_number, lengths), map(_number, targets), map(_number, depths)
+    return b"".join(chain.from_iterable(zip(*columns)))
 
 
 @functools.cache
@@ -331,9 +348,15 @@ def _value(number: bytes) -> int:
 
 
 @functools.cache
-def _number(value: int, mark: int = 0) -> bytes:
+def _number(value: int) -> bytes:
     digits = [value & 0x3F]
     while value := value >> 6:
         digits.append(value & 0x3F | 0x40)
-    digits.append(digits.pop() | mark)
     return bytes(reversed(digits))
+
+
+@functools.cache
+def _first(value: int) -> bytes:
+    """The number that an entry begins with: its highest bit is set."""
+    number = _number(value)
+    return bytes((number[0] | 0x80,)) + number[1:]
