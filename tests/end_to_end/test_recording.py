@@ -111,7 +111,7 @@ def test_statement():
     import shop.twin_a
 """,
     "tests/test_shared.py": """
-from shop import money
+import shop.money as money
 
 def test_wide_first(account):
     assert account.count() == [1, 2]
