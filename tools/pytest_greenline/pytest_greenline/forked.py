@@ -14,7 +14,7 @@ import os
 import sys
 import tempfile
 import threading
-from typing import NamedTuple, Optional
+from typing import Optional
 
 import pytest
 from _pytest.runner import runtestprotocol
@@ -24,13 +24,6 @@ from pytest_greenline.recorder import Owner, Recorder
 Block = tuple[str, str]
 Alone = dict[Block, Optional[Block]]
 """Each block that ran, and the one that called it first."""
-
-
-class Pass(NamedTuple):
-    """Test id → what ran when it was alone. ``skipped``: why there is none, or ""."""
-
-    alone: dict[str, Alone]
-    skipped: str
 
 
 def cannot_fork() -> str:

@@ -93,6 +93,7 @@ class Recorder:
         self._lock = threading.RLock()
         self._seen = Seen()
         self._paths: dict[str, str] = {}  # file names of code objects of ours
+        self._packages: dict[str, str] = {}  # file names of any code → the package it is in
         self._files: set[str] = set()
         self._ids: dict[tuple[str, str], str] = {}  # numbers are texts: they are written more often than made
         self._hits: set[str] = set()  # names of modules of ours
@@ -378,7 +379,12 @@ class Recorder:
         if not trivial:
             return True
         while frame is not None:
-            package = str(frame.f_globals.get("__name__")).partition(".")[0]
+            filename = frame.f_code.co_filename
+            package = self._packages.get(filename)
+            if package is None:
+                package = str(frame.f_globals.get("__name__")).partition(".")[0]
+                if not filename.startswith("<") or filename.startswith("<frozen "):  # one name, one module
+                    self._packages[filename] = package
             if package not in _MESSENGERS:
                 return package != "_pytest"
             frame = frame.f_back
